@@ -1,0 +1,62 @@
+# make demo    the main job on a bundled portrait      make style    format the code
+# make test    the whole test suite                    make quality  check format, lint and types
+# make tiny DATA=DIR   train the embedded model        make install  the package and its test extras
+
+VENV ?= .venv
+# The first Python that will do: >= 3.11, and before 3.13 where there is one, since mediapipe has no
+# wheels past 3.12 (without it a simpler face detector takes over).
+PYTHON ?= $(shell for limit in 13 99; do for p in python3 python3.11 python3.12; do \
+	if $$p -c "import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, $$limit))" \
+	2>/dev/null; then echo $$p; exit; fi; done; done)
+BIN := $(VENV)/bin
+RECIPE ?= recipes/tiny.yaml
+OUTPUTS ?= outputs
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+REQUIREMENTS := setup.cfg pyproject.toml constraints.txt requirements-dev.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test install style quality tiny clean
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No Python >= 3.11 with venv found (Debian and Ubuntu:" \
+		"apt install python3 python3-venv). Or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# The stamps are written last: an install that broke off is done again, a finished one is not.
+$(VENV)/.demo-stamp: $(REQUIREMENTS) | $(BIN)/python
+	@echo "Installing the pinned dependencies into $(VENV); this takes a few minutes the first time."
+	$(PIP) -c constraints.txt -e ".[faces]"
+	@touch $@
+
+$(VENV)/.dev-stamp: $(REQUIREMENTS) | $(BIN)/python
+	@echo "Installing the pinned dependencies into $(VENV); this takes a few minutes the first time."
+	$(PIP) -r requirements-dev.txt
+	@touch $(VENV)/.demo-stamp $@
+
+demo: $(VENV)/.demo-stamp
+	@$(BIN)/emo-llama predict emo_llama/assets/portrait.jpg --overlay $(OUTPUTS)/demo
+
+test: $(VENV)/.dev-stamp
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+install: $(VENV)/.dev-stamp
+
+style: $(VENV)/.dev-stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+quality: $(VENV)/.dev-stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+tiny: $(VENV)/.dev-stamp
+	@test -n "$(DATA)" || { echo "Name the folder of the FERPlus files: make tiny DATA=DIR" >&2; \
+		exit 2; }
+	$(BIN)/emo-llama train --config $(RECIPE) --data $(DATA) $(TRAIN_ARGS)
+
+clean:
+	rm -rf $(VENV) $(OUTPUTS) build dist *.egg-info

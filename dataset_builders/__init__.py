@@ -1,0 +1,1 @@
+"""Dataset builders: public data sets to instruction data."""

@@ -1,0 +1,1 @@
+"""Annotators: what writes the conversations of the instruction data."""

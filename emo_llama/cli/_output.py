@@ -1,0 +1,46 @@
+"""The one place that writes to the terminal: data to stdout, everything else to stderr."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def data(text: str) -> None:
+    """Write a piece of the result to stdout.
+
+    Args:
+        text (`str`):
+            What to write; a line end is added.
+    """
+    print(text, flush=True)
+
+
+def message(text: str) -> None:
+    """Write a message for the person at the terminal to stderr.
+
+    Args:
+        text (`str`):
+            What to write; a line end is added.
+    """
+    print(text, file=sys.stderr, flush=True)
+
+
+def progress(items: Iterable[T], total: int | None, label: str) -> Iterator[T]:
+    """Show a progress bar on stderr while passing items through; only on a terminal.
+
+    Args:
+        items (`Iterable`):
+            What is worked through.
+        total (`int`, *optional*):
+            How many items there are.
+        label (`str`):
+            What stands before the bar.
+
+    Yields:
+        The items, unchanged.
+    """
+    from tqdm import tqdm
+
+    yield from tqdm(items, total=total, desc=label, disable=not sys.stderr.isatty())

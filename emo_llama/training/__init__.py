@@ -1,0 +1,1 @@
+"""Training: the face network, then instruction tuning with TRL."""

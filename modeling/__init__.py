@@ -1,0 +1,1 @@
+"""The model files that travel to the Hub."""
