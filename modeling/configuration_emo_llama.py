@@ -1,0 +1,275 @@
+# Copyright 2026 The emo-llama authors. Licensed under the Apache License, Version 2.0.
+"""Configuration of EMO-LLaMA: which parts the model is put together from.
+
+Decides the sub-models (as data), how a frame becomes tokens and how many (`num_tokens_per_frame`,
+the one place that processor and model both read). It leaves out prompts and training.
+
+What the processor hands to the model, beside `input_ids` and `attention_mask` of shape `(B, T)`.
+Images and videos never share a tensor; each tensor follows the order of its placeholders.
+
+| name | shape | meaning |
+|---|---|---|
+| `pixel_values` | `(n_images, C, H, W)` float | every image of the batch |
+| `qformer_input_ids` | `(n_images, L)` int | the question asked of each image |
+| `qformer_attention_mask` | `(n_images, L)` int | 1 where the question has a token |
+| `face_pixel_values` | `(n_images, C, h, w)` float | the face crop of each image |
+| `face_mask` | `(n_images,)` bool | False: this image has no face |
+| `pixel_values_videos` | `(n_frames, C, H, W)` float | all frames, video after video |
+| `frame_counts` | `(n_videos,)` int | frames of each video; they sum to `n_frames` |
+| `qformer_input_ids_videos` | `(n_videos, L)` int | one question a video |
+| `qformer_attention_mask_videos` | `(n_videos, L)` int | 1 where the question has a token |
+| `face_pixel_values_videos` | `(n_frames, C, h, w)` float | the face crop of each frame |
+| `face_mask_videos` | `(n_frames,)` bool | False: this frame has no face |
+
+An image stands in `input_ids` as `num_tokens_per_frame` copies of `image_token_id`, a video as
+`frames * num_tokens_per_frame` copies of `video_token_id`. Everything but the ids is optional:
+without questions the Q-Former runs on its queries alone, without face crops no frame has a face.
+"""
+
+from dataclasses import field
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+from transformers.models.auto import AutoConfig
+from transformers.models.instructblip.configuration_instructblip import InstructBlipQFormerConfig
+
+from .configuration_facexformer import FaceXFormerConfig
+
+
+@strict
+class FaceInfoMiningConfig(PreTrainedConfig):
+    r"""Configuration of [`FaceInfoMining`], which turns what the face network knows into tokens.
+
+    Args:
+        hidden_size (`int`, *optional*, defaults to 256):
+            Width of the clues, the learned queries and the aggregator.
+        num_attention_heads (`int`, *optional*, defaults to 8):
+            Heads of both clue attentions and of the aggregator.
+        num_aggregator_layers (`int`, *optional*, defaults to 2):
+            Layers of the Q-Former that mixes both kinds of clue with the question. 0 leaves it out.
+        intermediate_size (`int`, *optional*, defaults to 1024):
+            Width of the aggregator's feed-forward layers.
+        dropout (`float`, *optional*, defaults to 0.0):
+            Dropout inside the aggregator.
+        face_tokens_per_frame (`int`, *optional*, defaults to 2):
+            Tokens that each frame adds. With both kinds of clue on, half of them (rounded up) are
+            global.
+        use_global (`bool`, *optional*, defaults to `True`):
+            Global clues: task tokens and the pooled map of the face network.
+        use_local (`bool`, *optional*, defaults to `True`):
+            Local clues: the map at each landmark, with the landmark's place and identity.
+        use_text (`bool`, *optional*, defaults to `True`):
+            Whether the aggregator reads the question.
+        pool_size (`int`, *optional*, defaults to 7):
+            Side of the grid that the face network's map is pooled to.
+        initializer_range (`float`, *optional*, defaults to 0.02):
+            Standard deviation of freshly made weights.
+
+    Example:
+    ```python
+    >>> from emo_llama.modeling import FaceInfoMiningConfig
+
+    >>> FaceInfoMiningConfig(use_local=False).num_global_queries
+    2
+
+    ```
+    """
+
+    model_type = "emo_llama_face_info_mining"
+    base_config_key = "fim_config"
+
+    hidden_size: int = 256
+    num_attention_heads: int = 8
+    num_aggregator_layers: int = 2
+    intermediate_size: int = 1024
+    dropout: float = 0.0
+    face_tokens_per_frame: int = 2
+    use_global: bool = True
+    use_local: bool = True
+    use_text: bool = True
+    pool_size: int = 7
+    initializer_range: float = 0.02
+
+    @property
+    def num_global_queries(self) -> int:
+        """`int`: Face tokens of a frame that look at the global clues."""
+        if not self.use_global:
+            return 0
+        tokens = self.face_tokens_per_frame
+        return (tokens + 1) // 2 if self.use_local else tokens
+
+    @property
+    def num_local_queries(self) -> int:
+        """`int`: Face tokens of a frame that look at the local clues."""
+        return self.face_tokens_per_frame - self.num_global_queries if self.use_local else 0
+
+    def validate_face_tokens(self) -> None:
+        """Check that the face tokens can be shared out.
+
+        Raises:
+            ValueError: There are fewer tokens than kinds of clue, or none at all.
+        """
+        least = self.use_global + self.use_local
+        if self.face_tokens_per_frame < max(least, 1):
+            raise ValueError(
+                f"face_tokens_per_frame must be at least {max(least, 1)} with use_global="
+                f"{self.use_global} and use_local={self.use_local}, got "
+                f"{self.face_tokens_per_frame}. To switch the module off set both to False."
+            )
+
+
+@strict
+class EmoLlamaConfig(PreTrainedConfig):
+    r"""Configuration of [`EmoLlamaForConditionalGeneration`].
+
+    The defaults give the 7B architecture: EVA-CLIP-g, an InstructBLIP Q-Former, Vicuna-7B,
+    FaceXFormer and two face tokens a frame.
+
+    Args:
+        vision_config (`dict` or `PreTrainedConfig`, *optional*, defaults to EVA-CLIP-g, 39 layers):
+            Any vision tower that `AutoModel` builds, or InstructBLIP's; transformer or
+            convolutional.
+        qformer_config (`dict` or `InstructBlipQFormerConfig`, *optional*, defaults to BERT-base):
+            The text-guided Q-Former. Its `encoder_hidden_size` follows the tower.
+        text_config (`dict` or `PreTrainedConfig`, *optional*, defaults to Vicuna-7B's Llama):
+            Any causal language model of `AutoModelForCausalLM`.
+        face_config (`dict` or `FaceXFormerConfig`, *optional*, defaults to the reference network):
+            The face network. `None` leaves it and the Face Info Mining module out.
+        fim_config (`dict` or `FaceInfoMiningConfig`, *optional*):
+            The Face Info Mining module, with a switch for each of its parts.
+        num_query_tokens (`int`, *optional*, defaults to 32):
+            Learned queries of the Q-Former.
+        compress (`str`, *optional*, defaults to `"mean"`):
+            Content tokens of a frame: `"mean"` gives one, `"grid:N"` gives N x N, `"all"` one a
+            patch.
+        vision_grid_size (`int`, *optional*):
+            Patches along one side of the tower's square output. Read from `image_size` and
+            `patch_size` where the tower has them; others must name it for `compress="all"`.
+        image_token_id (`int`, *optional*, defaults to 32000):
+            Placeholder of an image, one copy a visual token. Part of the vocabulary, and never
+            predicted.
+        video_token_id (`int`, *optional*, defaults to 32001):
+            Placeholder of a video, likewise.
+        projector_hidden_act (`str`, *optional*, defaults to `"gelu"`):
+            Activation of the content projector.
+        attribute_prompt (`str`, *optional*, defaults to `"off"`):
+            Whether one sentence about age, gender and race precedes the question: `"off"`,
+            `"predicted"` by the face network, or `"given"` by the caller.
+        label_temperature (`float`, *optional*, defaults to 1.0):
+            What log-likelihoods of label names are divided by before the softmax (calibration).
+        tie_word_embeddings (`bool`, *optional*, defaults to `False`):
+            Whether the language model's head shares the token embedding. Taken over from
+            `text_config`.
+        kwargs (`dict`, *optional*):
+            As in [`PreTrainedConfig`]; `id2label` holds the expression labels of this checkpoint,
+            in order.
+
+    Example:
+    ```python
+    >>> from emo_llama.modeling import EmoLlamaConfig
+
+    >>> config = EmoLlamaConfig(compress="grid:2")
+    >>> config.num_tokens_per_frame  # 1 context + 4 content + 2 face
+    7
+
+    ```
+    """
+
+    model_type = "emo_llama"
+    sub_configs_defaults = {
+        "vision_config": SubConfigSpec(
+            config_class=AutoConfig, model_type="instructblip_vision_model"
+        ),
+        "qformer_config": SubConfigSpec(
+            config_class=InstructBlipQFormerConfig, init_kwargs={"vocab_size": 30523}
+        ),
+        "text_config": SubConfigSpec(
+            config_class=AutoConfig,
+            model_type="llama",
+            init_kwargs={
+                "vocab_size": 32002,  # Vicuna's 32000 and the two placeholders
+                "max_position_embeddings": 4096,
+                "rms_norm_eps": 1e-5,
+            },
+        ),
+        "face_config": SubConfigSpec(config_class=FaceXFormerConfig, optional=True),
+        "fim_config": FaceInfoMiningConfig,
+    }
+
+    vision_config: dict | PreTrainedConfig | None = None
+    qformer_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    face_config: dict | PreTrainedConfig | None = field(default_factory=dict)
+    fim_config: dict | PreTrainedConfig | None = None
+    num_query_tokens: int = 32
+    compress: str = "mean"
+    vision_grid_size: int | None = None
+    image_token_id: int = 32000
+    video_token_id: int = 32001
+    projector_hidden_act: str = "gelu"
+    attribute_prompt: Literal["off", "predicted", "given"] = "off"
+    label_temperature: float = 1.0
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        self.qformer_config.encoder_hidden_size = self.vision_hidden_size
+        if self.text_config.tie_word_embeddings:  # saved there by every text-only checkpoint
+            self.tie_word_embeddings = True
+
+    def validate_compress(self) -> None:
+        """Check `compress`.
+
+        Raises:
+            ValueError: It is none of `"mean"`, `"all"` and `"grid:N"` with N at least 1.
+        """
+        mode, _, side = self.compress.partition(":")
+        if self.compress in ("mean", "all") or (mode == "grid" and side.isdigit() and int(side)):
+            return
+        raise ValueError(
+            f'compress must be "mean", "all" or "grid:N" with N >= 1, got {self.compress!r}.'
+        )
+
+    @property
+    def vision_hidden_size(self) -> int:
+        """`int`: Width of the tower's output; convolutional towers list one width a stage."""
+        sizes = getattr(self.vision_config, "hidden_sizes", None)
+        return sizes[-1] if sizes else self.vision_config.hidden_size
+
+    @property
+    def num_content_tokens(self) -> int:
+        """`int`: Tokens of a frame that `compress` leaves of the tower's patches.
+
+        Raises:
+            ValueError: All patches are wanted and nothing tells how many there are.
+        """
+        if self.compress == "mean":
+            return 1
+        if self.compress.startswith("grid:"):
+            return int(self.compress.partition(":")[2]) ** 2
+        if self.vision_grid_size is not None:
+            return self.vision_grid_size**2
+        patch_size = getattr(self.vision_config, "patch_size", None)
+        is_pyramid = getattr(self.vision_config, "depths", None) is not None
+        if is_pyramid or not isinstance(patch_size, int):
+            raise ValueError(
+                f'compress="all" with a {self.vision_config.model_type} tower needs '
+                "vision_grid_size: image side // total stride of the tower."
+            )
+        return (self.vision_config.image_size // patch_size) ** 2
+
+    @property
+    def num_face_tokens(self) -> int:
+        """`int`: Face tokens of a frame; 0 where the Face Info Mining module is off."""
+        fim = self.fim_config
+        return fim.num_global_queries + fim.num_local_queries if self.face_config is not None else 0
+
+    @property
+    def num_tokens_per_frame(self) -> int:
+        """`int`: Visual tokens of a frame: one context token, then content, then face tokens."""
+        return 1 + self.num_content_tokens + self.num_face_tokens
+
+
+__all__ = ["EmoLlamaConfig", "FaceInfoMiningConfig"]
