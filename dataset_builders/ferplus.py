@@ -1,0 +1,399 @@
+"""FERPlus: the faces of FER2013 (48x48, grey) with ten crowd votes each.
+
+Reads `fer2013.csv` (or `icml_face_data.csv`) beside `fer2013new.csv`, joined by row as their
+authors say, or a folder of Parquet shards that hold both. The column "Image name" is no key: its
+number is not the row, and four names occur twice. What the label is follows from one of two rules;
+which rows leave the training split because their very picture is held out is decided here too. What
+is said about a face is the annotator's part.
+"""
+
+import hashlib
+import io
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, UnidentifiedImageError
+
+from emo_llama.dataset_builders.schema import (
+    FEATURES,
+    Annotator,
+    ExpressionRecord,
+    Message,
+    built_row,
+    category_messages,
+)
+from emo_llama.dataset_builders.tables import csv_columns
+from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
+from emo_llama.labels import FERPLUS
+
+__all__ = [
+    "RULES",
+    "SPLITS",
+    "VOTES",
+    "FerPlus",
+    "FerPlusConfig",
+    "FerPlusRow",
+    "argmax_label",
+    "held_out_digests",
+    "majority_label",
+    "read_ferplus",
+]
+
+SIZE = 48
+"""Side of every picture, pixels."""
+
+VOTES = (*FERPLUS, "unknown", "nf")
+"""What the ten votes stand for, in the order of `fer2013new.csv`; nf means "not a face"."""
+
+SPLITS = {"train": "Training", "validation": "PublicTest", "test": "PrivateTest"}
+"""Split names here, and the official files' `Usage`."""
+
+IMAGE_FILES = ("fer2013.csv", "icml_face_data.csv", "fer2013/fer2013.csv")
+VOTE_FILE = "fer2013new.csv"
+SOURCES = (
+    "fer2013.csv comes from Kaggle's challenges-in-representation-learning-facial-expression-"
+    "recognition-challenge, fer2013new.csv from github.com/microsoft/FERPlus: put both, unchanged, "
+    "in one folder and name that folder"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FerPlusRow:
+    """One row of FER2013 with its FERPlus votes.
+
+    Args:
+        row_index (`int`):
+            Row of `fer2013.csv`, from 0.
+        usage (`str`):
+            `"Training"`, `"PublicTest"` or `"PrivateTest"`.
+        pixels (`bytes`):
+            48 x 48 grey values, row by row, uint8.
+        votes (`tuple[int, ...]`):
+            Ten counts, in the order of `VOTES`.
+    """
+
+    row_index: int
+    usage: str
+    pixels: bytes
+    votes: tuple[int, ...]
+
+    def image(self) -> Image.Image:
+        """The picture (`PIL.Image.Image`, mode "L", 48x48)."""
+        return Image.frombytes("L", (SIZE, SIZE), self.pixels)
+
+    def png(self) -> bytes:
+        """The picture as PNG bytes."""
+        buffer = io.BytesIO()
+        self.image().save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def digest(self) -> bytes:
+        """A key that two rows share only if their pictures are equal in every pixel."""
+        return hashlib.blake2b(self.pixels, digest_size=16).digest()
+
+
+def majority_label(votes: Sequence[int]) -> int | None:
+    """Label under the majority rule of the FERPlus reference code (its mode "majority").
+
+    Counts of 1 or less become 0; the top class needs more than half of what is left; rows whose
+    top is unknown or nf have no label. Source: github.com/microsoft/FERPlus.
+
+    Args:
+        votes (`Sequence[int]`):
+            Ten counts, in the order of `VOTES`.
+
+    Returns:
+        `int` or `None`: Index into `FERPLUS`, or `None` where the row is left out.
+
+    Example:
+
+    ```python
+    >>> from emo_llama.dataset_builders.ferplus import majority_label
+
+    >>> majority_label([4, 5, 0, 0, 0, 0, 1, 0, 0, 0])
+    1
+    >>> majority_label([5, 5, 0, 0, 0, 0, 0, 0, 0, 0]) is None
+    True
+    ```
+    """
+    kept = [count if count > 1 else 0 for count in votes]
+    top = max(range(len(kept)), key=kept.__getitem__)
+    return top if 2 * kept[top] > sum(kept) and top < len(FERPLUS) else None
+
+
+def argmax_label(votes: Sequence[int]) -> int | None:
+    """Label under plain argmax: the first of the ten counts that no other exceeds.
+
+    Args:
+        votes (`Sequence[int]`):
+            Ten counts, in the order of `VOTES`.
+
+    Returns:
+        `int` or `None`: Index into `FERPLUS`, or `None` where unknown or nf lead.
+    """
+    top = max(range(len(votes)), key=votes.__getitem__)
+    return top if votes[top] > 0 and top < len(FERPLUS) else None
+
+
+RULES: dict[str, Callable[[Sequence[int]], int | None]] = {
+    "majority": majority_label,
+    "argmax": argmax_label,
+}
+
+
+def read_ferplus(
+    root: str | Path,
+    usages: Sequence[str] = tuple(SPLITS.values()),
+    keep_repeats: bool = False,
+) -> Iterator[FerPlusRow]:
+    """Every row of FERPlus in the original order, whatever its votes.
+
+    Args:
+        root (`str` or `Path`):
+            Folder with `fer2013.csv` (or `icml_face_data.csv`) and `fer2013new.csv`, or with
+            Parquet shards of the columns `row_index`, `usage`, `image_png`, `votes_neutral` to
+            `votes_nf`.
+        usages (`Sequence[str]`, *optional*, defaults to all three):
+            The official splits to read, as `Usage` names them. Others are stepped over.
+        keep_repeats (`bool`, *optional*, defaults to `False`):
+            Whether training rows stay whose very picture is in PublicTest or PrivateTest too.
+
+    Yields:
+        `FerPlusRow`: One row.
+
+    Raises:
+        InputNotFoundError: The folder or one of the files is missing.
+        DataFormatError: A file is empty or damaged, or the two files do not match.
+    """
+    drop = not keep_repeats and "Training" in usages
+    held_out = held_out_digests(root) if drop else frozenset()
+    for row in _rows(Path(root), frozenset(usages)):
+        if not (row.usage == "Training" and held_out and row.digest() in held_out):
+            yield row
+
+
+def held_out_digests(root: str | Path) -> frozenset[bytes]:
+    """The keys of every picture of PublicTest and PrivateTest, whatever its votes.
+
+    Args:
+        root (`str` or `Path`):
+            As in [`read_ferplus`].
+
+    Returns:
+        `frozenset[bytes]`: A training row whose `digest()` is in it repeats a held-out picture.
+    """
+    held_out = frozenset(SPLITS.values()) - {"Training"}
+    return frozenset(row.digest() for row in _rows(Path(root), held_out))
+
+
+def _rows(root: Path, usages: AbstractSet[str]) -> Iterator[FerPlusRow]:
+    """Rows of either layout; CSV files win where both lie in one folder."""
+    if not root.is_dir():
+        raise InputNotFoundError(f"{root}: expected the folder that holds FERPlus. {SOURCES}.")
+    images = next((root / name for name in IMAGE_FILES if (root / name).is_file()), None)
+    shards = sorted(root.glob("*.parquet"))
+    if images is None and shards:
+        return _parquet_rows(shards, usages)
+    votes = root / VOTE_FILE
+    if images is None or not votes.is_file():
+        missing = [IMAGE_FILES[0]] * (images is None) + [VOTE_FILE] * (not votes.is_file())
+        raise InputNotFoundError(f"{root}: found no {' and no '.join(missing)}. {SOURCES}.")
+    return _csv_rows(images, votes, usages)
+
+
+def _csv_rows(images: Path, votes: Path, usages: AbstractSet[str]) -> Iterator[FerPlusRow]:
+    """Rows of the two official files, joined by row."""
+    left_rows = csv_columns(images, ("pixels", "Usage"), SOURCES)
+    right_rows = csv_columns(votes, ("Usage", *FERPLUS, "unknown", "NF"), SOURCES)
+    index = -1
+    for index, (left, right) in enumerate(itertools.zip_longest(left_rows, right_rows)):
+        if left is None or right is None:
+            short, other = (images, votes) if left is None else (votes, images)
+            raise DataFormatError(
+                f"{short}: ends after {index} rows while {other} goes on, and the two are joined "
+                f"by row. Use the unchanged official files: {SOURCES}."
+            )
+        pixels, usage = left
+        if usage != right[0] or usage not in SPLITS.values():
+            raise DataFormatError(
+                f"{images}, row {index}: Usage is {usage!r} where {votes} has {right[0]!r}; "
+                f"expected the same in both, one of {', '.join(SPLITS.values())}. "
+                f"Use the unchanged official files: {SOURCES}."
+            )
+        if usage in usages:
+            counts = _counts(votes, index, right[1:])
+            yield FerPlusRow(index, usage, _grey_values(images, index, pixels), counts)
+    if index < 0:
+        raise DataFormatError(f"{images}: expected rows below the header, found none. {SOURCES}.")
+
+
+def _grey_values(path: Path, index: int, text: str) -> bytes:
+    """The 2304 grey values of one row of the column pixels."""
+    try:
+        pixels = bytes(map(int, text.split()))
+    except ValueError:
+        pixels = b""
+    if len(pixels) != SIZE * SIZE:
+        raise DataFormatError(
+            f"{path}, row {index}: expected {SIZE * SIZE} grey values from 0 to 255 in the column "
+            f"pixels, found {len(text.split())} entries beginning {text[:24]!r}. {SOURCES}."
+        )
+    return pixels
+
+
+def _counts(path: Path, index: int, texts: Sequence[str]) -> tuple[int, ...]:
+    """The ten votes of one row."""
+    if not all(text.isdecimal() for text in texts):
+        raise DataFormatError(
+            f"{path}, row {index}: expected ten whole numbers of votes, found {texts}. {SOURCES}."
+        )
+    return tuple(map(int, texts))
+
+
+def _parquet_rows(shards: list[Path], usages: AbstractSet[str]) -> Iterator[FerPlusRow]:
+    """Rows of Parquet shards, each in order itself, in the order of `row_index`."""
+    names = ["row_index", "usage", "image_png", *(f"votes_{name}" for name in VOTES)]
+    path = shards[0]
+    try:
+        for path in sorted(shards, key=lambda shard: _first_row(shard, names)):
+            for batch in pq.ParquetFile(path).iter_batches(batch_size=512, columns=names):
+                for row in batch.to_pylist():
+                    if row["usage"] in usages:
+                        votes = tuple(int(row[name]) for name in names[3:])
+                        pixels = _decoded(path, row["row_index"], row["image_png"])
+                        yield FerPlusRow(row["row_index"], row["usage"], pixels, votes)
+    except (pa.ArrowException, OSError, TypeError) as error:
+        raise DataFormatError(
+            f"{path}: expected a readable Parquet shard ({error}). Fetch or write it again."
+        ) from error
+
+
+def _first_row(path: Path, names: list[str]) -> int:
+    """The first `row_index` of a shard, once its columns are known to be there."""
+    file = pq.ParquetFile(path)
+    missing = [name for name in names if name not in file.schema_arrow.names]
+    if missing or not file.metadata.num_rows:
+        reason = f"no column {', '.join(missing)}" if missing else "no rows"
+        raise DataFormatError(f"{path}: expected a shard with {', '.join(names)}; it has {reason}.")
+    return next(file.iter_batches(batch_size=1, columns=["row_index"]))["row_index"][0].as_py()
+
+
+def _decoded(path: Path, index: int, data: bytes | None) -> bytes:
+    """The grey values of an encoded picture."""
+    try:
+        with Image.open(io.BytesIO(data or b""), formats=("PNG",)) as image:
+            if image.size == (SIZE, SIZE):
+                return image.convert("L").tobytes()
+            found = f"{image.size[0]}x{image.size[1]}"
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        found = f"something unreadable ({error})"
+    raise DataFormatError(
+        f"{path}, row {index}: expected a PNG of {SIZE}x{SIZE} pixels in image_png, found {found}. "
+        "Fetch or write the shard again."
+    )
+
+
+@dataclass
+class FerPlusConfig(datasets.BuilderConfig):
+    """What to build from FERPlus.
+
+    Args:
+        rule (`str`, *optional*, defaults to `"majority"`):
+            Name in `RULES`.
+        keep_repeats (`bool`, *optional*, defaults to `False`):
+            Whether training rows stay whose very picture is in PublicTest or PrivateTest too.
+        annotator (`Annotator`, *optional*):
+            Writes the conversation about a record; the configuration `conversation` needs one.
+    """
+
+    rule: str = "majority"
+    keep_repeats: bool = False
+    annotator: Annotator | None = field(default=None, repr=False)
+
+
+class FerPlus(datasets.GeneratorBasedBuilder):
+    """Builds instruction data from FERPlus; `data_dir` is the folder of [`read_ferplus`].
+
+    The configuration `category` has every split that the files hold, `conversation` the training
+    split. After preparation `counts` says for each split how many rows were read, have no label
+    under the rule, were dropped as repeats of a held-out picture, and were written, in all and by
+    label.
+    """
+
+    BUILDER_CONFIG_CLASS = FerPlusConfig
+    BUILDER_CONFIGS = [
+        FerPlusConfig(name="category", version=datasets.Version("1.0.0")),
+        FerPlusConfig(name="conversation", version=datasets.Version("1.0.0")),
+    ]
+
+    counts: dict[str, Counter[str]]
+
+    def _info(self) -> datasets.DatasetInfo:
+        """Columns of the built rows."""
+        if self.config.rule not in RULES:
+            raise UsageError(f"rule {self.config.rule!r}: expected one of {', '.join(RULES)}")
+        if self.config.name == "conversation" and self.config.annotator is None:
+            raise UsageError("the configuration conversation needs an annotator; pass annotator=")
+        return datasets.DatasetInfo(features=FEATURES)
+
+    def _split_generators(
+        self, dl_manager: datasets.DownloadManager
+    ) -> list[datasets.SplitGenerator]:
+        """One generator for each official split that the files hold."""
+        root = Path(str(self.config.data_dir))
+        held_out, usages = set(), {"Training"}
+        for row in _rows(root, frozenset(SPLITS.values()) - usages):
+            held_out.add(row.digest())
+            usages.add(row.usage)
+        self.counts = {}
+        names = [name for name, usage in SPLITS.items() if usage in usages]
+        names = ["train"] if self.config.name == "conversation" else names
+        drop = frozenset() if self.config.keep_repeats else frozenset(held_out)
+        return [
+            datasets.SplitGenerator(name, {"root": root, "split": name, "held_out": drop})
+            for name in names
+        ]
+
+    def _generate_examples(
+        self, root: Path, split: str, held_out: frozenset[bytes]
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Rows of one split, in the original order."""
+        counts = self.counts[split] = Counter()
+        for row in _rows(root, {SPLITS[split]}):
+            counts["read"] += 1
+            label = RULES[self.config.rule](row.votes)
+            if label is None:
+                counts["without a label"] += 1
+            elif split == "train" and row.digest() in held_out:
+                counts["repeats dropped"] += 1
+            else:
+                counts.update(["written", FERPLUS[label]])
+                record = self._record(row, FERPLUS[label])
+                yield row.row_index, built_row(record, self._messages(record, split))
+
+    def _record(self, row: FerPlusRow, label: str) -> ExpressionRecord:
+        """The row as a record of the common schema."""
+        return ExpressionRecord(
+            source="ferplus",
+            row=row.row_index,
+            images=(row.png(),),
+            label=label,
+            labels=FERPLUS,
+            votes=row.votes,
+            vote_names=VOTES,
+            rule=self.config.rule,
+        )
+
+    def _messages(self, record: ExpressionRecord, split: str) -> list[Message]:
+        """The conversation of one row."""
+        if self.config.name == "conversation":
+            return self.config.annotator(record)
+        return category_messages(record, vary=split == "train")

@@ -1,0 +1,100 @@
+"""Every question that training writes and inference asks: one place, so that the two cannot part.
+
+Two kinds, as in the paper: category questions, which give the options in braces and are answered by
+the bare label, and conversation questions, which are answered in short sentences. The wording is
+ours; that of the paper is not public.
+"""
+
+from collections.abc import Sequence
+
+__all__ = [
+    "CATEGORY_VARIANTS",
+    "CONVERSATION_VARIANTS",
+    "FOLLOW_UPS",
+    "attribute_sentence",
+    "category_question",
+    "conversation_question",
+]
+
+CATEGORY_VARIANTS = (
+    "What is the expression of the person in this {kind}? Options: {options}",
+    "Which expression does the person in this {kind} show? Choose one of {options}",
+    "Name the facial expression of the person in this {kind}. Options: {options}",
+    "Look at the face in this {kind}. Its expression is one of {options}. Which one?",
+)
+"""Evaluation and the recognizer ask variant 0; the others widen what a model understands."""
+
+CONVERSATION_VARIANTS = (
+    "Describe the expression of the person in this {kind}.",
+    "How does the person in this {kind} look?",
+    "What does the face in this {kind} show?",
+)
+"""Variant 0 is what the recognizer asks for its sentence."""
+
+FOLLOW_UPS = {
+    "mouth": "What does the mouth show?",
+    "eyes": "What do the eyes show?",
+    "brows": "What do the brows show?",
+    "sure": "How sure is this?",
+    "why": "Why does the person feel so?",
+}
+"""Second turns of a conversation, by what they are about."""
+
+
+def category_question(labels: Sequence[str], kind: str = "image", variant: int = 0) -> str:
+    """The question whose answer is one bare label.
+
+    Args:
+        labels (`Sequence[str]`):
+            The options, in the order of the label set.
+        kind (`str`, *optional*, defaults to `"image"`):
+            `"image"` or `"video"`.
+        variant (`int`, *optional*, defaults to 0):
+            Index into `CATEGORY_VARIANTS`.
+
+    Returns:
+        `str`: One sentence or two, under 45 words with eight options.
+
+    Example:
+
+    ```python
+    >>> from emo_llama.prompts import category_question
+
+    >>> category_question(["happiness", "anger"])
+    'What is the expression of the person in this image? Options: {happiness, anger}'
+    ```
+    """
+    return CATEGORY_VARIANTS[variant].format(kind=kind, options="{" + ", ".join(labels) + "}")
+
+
+def conversation_question(kind: str = "image", variant: int = 0) -> str:
+    """The question whose answer names the expression and what shows it.
+
+    Args:
+        kind (`str`, *optional*, defaults to `"image"`):
+            `"image"` or `"video"`.
+        variant (`int`, *optional*, defaults to 0):
+            Index into `CONVERSATION_VARIANTS`.
+
+    Returns:
+        `str`: One sentence.
+    """
+    return CONVERSATION_VARIANTS[variant].format(kind=kind)
+
+
+def attribute_sentence(age: str, gender: str, race: str) -> str:
+    """The sentence that puts apparent age, gender and race before a question, where asked for.
+
+    Args:
+        age (`str`):
+            An age or a span of ages, years, for example `"30-39"`.
+        gender (`str`):
+            For example `"woman"`.
+        race (`str`):
+            For example `"White"`.
+
+    Returns:
+        `str`: For example `"The person is a White woman aged 30-39."`
+    """
+    article = "an" if race[:1].lower() in "aeiou" else "a"
+    return f"The person is {article} {race} {gender} aged {age}."
