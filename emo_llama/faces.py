@@ -1,0 +1,446 @@
+"""Finds faces, and landmarks on them, with what is installed.
+
+Decides which detector is used, merges what it finds at several scales, and frames every face the
+same way whoever found it: a square from above the brows to the chin, as the crops of FER2013 on
+which the small face network learned. Whether that crop is used or a wider one is the processor's
+business. Nothing here is downloaded: mediapipe carries its models, scikit-image its cascade.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from emo_llama.errors import MissingDependencyError, UsageError, require
+
+Box = tuple[float, float, float, float]
+
+DETECTORS = ("auto", "mediapipe", "cascade", "none")
+
+# For each of the 68 landmarks of the common scheme, the vertex of mediapipe's face mesh that lies
+# there: jaw, brows, nose, eyes, outer lips, inner lips.
+MESH_TO_68 = (
+    *(127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356),
+    *(70, 63, 105, 66, 107, 336, 296, 334, 293, 300),
+    *(168, 197, 5, 4, 75, 97, 2, 326, 305),
+    *(33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380),
+    *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181),
+    *(78, 82, 13, 312, 308, 317, 14, 87),
+)
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How to get from a detector's box to the canonical crop.
+
+    Attributes:
+        scale (`float`):
+            Side of the crop over the longer side of the box.
+        shift (`float`):
+            How far the centre moves down, over the longer side of the box.
+    """
+
+    scale: float
+    shift: float
+
+    def apply(self, box: Box) -> Box:
+        """Frame one box.
+
+        Args:
+            box (`tuple[float, float, float, float]`):
+                xyxy, pixels.
+
+        Returns:
+            `tuple[float, float, float, float]`: The canonical square, xyxy, pixels; it may reach
+            beyond the image.
+        """
+        side = max(box[2] - box[0], box[3] - box[1])
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2 + self.shift * side
+        half = side * self.scale / 2
+        return (x - half, y - half, x + half, y + half)
+
+
+# Medians over 400 images of FERPlus' PublicTest split, each found by the detector in question: the
+# framing that takes its box to the FER2013 crop. Repeat with any detector by dividing boxes.
+FRAMINGS = {
+    "mediapipe-near": Framing(scale=1.18, shift=-0.10),
+    "mediapipe-far": Framing(scale=1.14, shift=-0.04),
+    "cascade": Framing(scale=1.05, shift=-0.01),
+}
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One face that a detector found.
+
+    Attributes:
+        box (`tuple[float, float, float, float]`):
+            xyxy, pixels, inside the image.
+        score (`float`, *optional*):
+            The detector's confidence in [0, 1]; `None` where it gives none.
+        crop (`tuple[float, float, float, float]`):
+            The canonical square around the face, xyxy, pixels; it may reach beyond the image.
+    """
+
+    box: Box
+    score: float | None
+    crop: Box
+
+
+class FaceDetector(Protocol):
+    """Anything that finds faces in an RGB image. One detector serves one thread."""
+
+    def detect(self, image: Image.Image) -> list[Detection]:
+        """Find the faces, largest first."""
+
+
+def load_detector(name: str = "auto") -> FaceDetector | None:
+    """Load a face detector by name.
+
+    Args:
+        name (`str`, *optional*, defaults to `"auto"`):
+            `"mediapipe"`, `"cascade"` (scikit-image's, weaker and slower), `"auto"` (mediapipe
+            where it works, else the cascade) or `"none"`.
+
+    Returns:
+        `FaceDetector` or `None`: The detector; `None` for `"none"`.
+
+    Raises:
+        UsageError: There is no detector of this name.
+        MissingDependencyError: mediapipe was asked for and is not installed.
+    """
+    if name not in DETECTORS:
+        raise UsageError(f"Expected a detector out of {', '.join(DETECTORS)}, got {name!r}.")
+    if name == "none":
+        return None
+    if name == "cascade" or (name == "auto" and find_spec("mediapipe") is None):
+        return CascadeDetector()
+    try:
+        return MediapipeDetector()
+    except MissingDependencyError:
+        # Installed but not importable, as on a machine without libGL.
+        if name == "mediapipe":
+            raise
+        return CascadeDetector()
+
+
+class MediapipeDetector:
+    """mediapipe's two BlazeFace models, near and far, the far one also on overlapping tiles.
+
+    The models see 128 and 192 pixels whatever the size of the image, so that small faces in a
+    large photo are found on tiles only.
+
+    Args:
+        min_score (`float`, *optional*, defaults to 0.5):
+            Weaker detections are left out.
+
+    Raises:
+        MissingDependencyError: mediapipe is not installed.
+    """
+
+    confirming_score = 0.8
+
+    def __init__(self, min_score: float = 0.5) -> None:
+        solutions = _mediapipe_solutions()
+        blank = np.zeros((64, 64, 3), dtype=np.uint8)
+        with _quiet_stderr():
+            self.models = {
+                name: solutions.face_detection.FaceDetection(
+                    model_selection=number, min_detection_confidence=min_score
+                )
+                for number, name in enumerate(("mediapipe-near", "mediapipe-far"))
+            }
+            for model in self.models.values():
+                model.process(blank)  # the native library prints its greetings now, or never
+
+    def detect(self, image: Image.Image) -> list[Detection]:
+        """Find the faces of an image.
+
+        Args:
+            image (`PIL.Image.Image`):
+                The image, RGB.
+
+        Returns:
+            `list[Detection]`: The faces, largest first.
+        """
+        found = [d for name in self.models for d in self._detect_in(image, (0, 0, *image.size), name)]
+        found = merge_detections(found)
+        for side in _tile_sides(image.size):
+            if found and _small_side(found) > side / 3:
+                break  # no face here is small enough that its neighbours may have been missed
+            for tile in _tiles(image.size, side):
+                found += self._detect_in_tile(image, tile)
+            found = merge_detections(found)
+        return found
+
+    def _detect_in_tile(self, image: Image.Image, tile: Box) -> list[Detection]:
+        """Find small faces; the near model must see each again from nearby.
+
+        Many tiles are many chances to be wrong: without the second look, star fields have faces.
+        """
+        confirmed = []
+        for candidate in self._detect_in(image, tile, "mediapipe-far"):
+            if _cut_by_tile(candidate.box, tile, image.size):
+                continue
+            region = _clip(Framing(scale=2.5, shift=0.0).apply(candidate.box), image.size)
+            second = self._detect_in(image, region, "mediapipe-near")
+            confirmed += [
+                d
+                for d in second
+                if (d.score or 0.0) >= self.confirming_score
+                and overlap(d.box, candidate.box) > 0.5
+            ][:1]
+        return confirmed
+
+    def _detect_in(self, image: Image.Image, region: Box, name: str) -> list[Detection]:
+        """Run one model on one region; boxes come back in pixels of the whole image."""
+        left, top, right, bottom = region
+        pixels = np.array(image.crop((int(left), int(top), int(right), int(bottom))))
+        height, width = pixels.shape[:2]
+        detections = []
+        for raw in self.models[name].process(pixels).detections or []:
+            rel = raw.location_data.relative_bounding_box
+            x, y = left + rel.xmin * width, top + rel.ymin * height
+            box = (x, y, x + rel.width * width, y + rel.height * height)
+            detections.append(_detection(box, float(raw.score[0]), FRAMINGS[name], image.size))
+        return detections
+
+
+class CascadeDetector:
+    """scikit-image's frontal-face cascade: no score, frontal faces only, some false alarms.
+
+    Args:
+        working_side (`int`, *optional*, defaults to 480):
+            Pixels that the longer side of the image is reduced to.
+    """
+
+    smallest = 40  # pixels of the reduced image; the cascade's own window is 24
+
+    def __init__(self, working_side: int = 480) -> None:
+        from skimage import data
+        from skimage.feature import Cascade
+
+        self.cascade = Cascade(data.lbp_frontal_face_cascade_filename())
+        self.working_side = working_side
+
+    def detect(self, image: Image.Image) -> list[Detection]:
+        """Find the faces of an image.
+
+        Args:
+            image (`PIL.Image.Image`):
+                The image, RGB.
+
+        Returns:
+            `list[Detection]`: The faces, largest first; their score is `None`.
+        """
+        factor = min(1.0, self.working_side / max(image.size))
+        size = tuple(max(1, round(side * factor)) for side in image.size)
+        if min(size) < self.smallest:
+            return []
+        found = self.cascade.detect_multi_scale(
+            np.asarray(image.resize(size)),
+            scale_factor=1.1,
+            step_ratio=1,
+            min_size=(self.smallest, self.smallest),
+            max_size=(size[1], size[0]),
+        )
+        boxes = [
+            tuple(v / factor for v in (f["c"], f["r"], f["c"] + f["width"], f["r"] + f["height"]))
+            for f in found
+        ]
+        return merge_detections(
+            [_detection(box, None, FRAMINGS["cascade"], image.size) for box in boxes]
+        )
+
+
+def merge_detections(detections: Sequence[Detection]) -> list[Detection]:
+    """Keep one detection a face.
+
+    Args:
+        detections (`Sequence[Detection]`):
+            What several models or tiles found.
+
+    Returns:
+        `list[Detection]`: The best-scored of each group that overlaps, largest first.
+    """
+    kept: list[Detection] = []
+    best_first = sorted(detections, key=lambda d: (d.score or 0.0, _area(d.box)), reverse=True)
+    for detection in best_first:
+        if all(overlap(detection.box, other.box) < 0.5 for other in kept):
+            kept.append(detection)
+    return sorted(kept, key=lambda d: _area(d.box), reverse=True)
+
+
+def intersection_over_union(a: Box, b: Box) -> float:
+    """Measure how well two boxes agree.
+
+    Args:
+        a (`tuple[float, float, float, float]`):
+            xyxy.
+        b (`tuple[float, float, float, float]`):
+            xyxy.
+
+    Returns:
+        `float`: Shared area over covered area, 0 to 1.
+    """
+    shared = _shared_area(a, b)
+    covered = _area(a) + _area(b) - shared
+    return shared / covered if covered > 0 else 0.0
+
+
+def overlap(a: Box, b: Box) -> float:
+    """Measure how much of the smaller box lies in the other.
+
+    Args:
+        a (`tuple[float, float, float, float]`):
+            xyxy.
+        b (`tuple[float, float, float, float]`):
+            xyxy.
+
+    Returns:
+        `float`: Shared area over the smaller area, 0 to 1.
+    """
+    smaller = min(_area(a), _area(b))
+    return _shared_area(a, b) / smaller if smaller > 0 else 0.0
+
+
+class FaceMesh:
+    """mediapipe's face mesh, reduced to the common 68 landmarks. One mesh serves one thread.
+
+    Raises:
+        MissingDependencyError: mediapipe is not installed.
+    """
+
+    working_side = 192  # the mesh model's own input
+    margin = 0.25  # the detector before the mesh misses faces that touch the border
+
+    def __init__(self) -> None:
+        solutions = _mediapipe_solutions()
+        with _quiet_stderr():
+            self.mesh = solutions.face_mesh.FaceMesh(
+                static_image_mode=True, max_num_faces=1, min_detection_confidence=0.3
+            )
+            self.mesh.process(np.zeros((64, 64, 3), dtype=np.uint8))
+
+    def landmarks(self, image: Image.Image) -> np.ndarray | None:
+        """Find the landmarks of the one face that fills an image.
+
+        Args:
+            image (`PIL.Image.Image`):
+                A face crop, any mode and size.
+
+        Returns:
+            `np.ndarray` of shape (68, 2), float32, or `None`: x and y, -1 at the left and upper
+            edge of the image, 1 at the right and lower; `None` where no face is found.
+        """
+        factor = self.working_side / max(image.size)
+        width, height = (max(1, round(side * factor)) for side in image.size)
+        pixels = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
+        pad = round(self.margin * self.working_side)
+        padded = np.pad(pixels, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
+        faces = self.mesh.process(np.ascontiguousarray(padded)).multi_face_landmarks
+        if not faces:
+            return None
+        points = faces[0].landmark
+        padded_size = np.array([padded.shape[1], padded.shape[0]], dtype=np.float32)
+        xy = np.array([[points[i].x, points[i].y] for i in MESH_TO_68], dtype=np.float32)
+        xy = (xy * padded_size - pad) / np.array([width, height], dtype=np.float32)  # (68, 2)
+        return xy * 2 - 1
+
+
+def mesh_landmarks(image: Image.Image) -> np.ndarray | None:
+    """Find the 68 landmarks of the one face that fills an image, with mediapipe.
+
+    Args:
+        image (`PIL.Image.Image`):
+            A face crop, any mode and size.
+
+    Returns:
+        `np.ndarray` of shape (68, 2), float32, or `None`: x and y, -1 at the left and upper edge of
+        the image, 1 at the right and lower; `None` where no face is found.
+
+    Raises:
+        MissingDependencyError: mediapipe is not installed.
+    """
+    return _shared_mesh().landmarks(image)
+
+
+@lru_cache(maxsize=1)
+def _shared_mesh() -> FaceMesh:
+    """The mesh of `mesh_landmarks`: loading it takes over a second."""
+    return FaceMesh()
+
+
+def _mediapipe_solutions() -> Any:
+    """Import mediapipe without its notices."""
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    # Raised inside mediapipe 0.10.14 at every first detection, about its own use of protobuf.
+    warnings.filterwarnings("ignore", message="SymbolDatabase.GetPrototype", category=UserWarning)
+    with _quiet_stderr():
+        return require("mediapipe", extra="faces").solutions
+
+
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Silence what a native library writes to the process's stderr, which Python cannot filter."""
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+def _detection(box: Box, score: float | None, framing: Framing, size: tuple[int, int]) -> Detection:
+    """Clip a box to the image and frame the face."""
+    return Detection(_clip(box, size), score, framing.apply(box))
+
+
+def _clip(box: Box, size: tuple[int, int]) -> Box:
+    width, height = map(float, size)
+    return (max(box[0], 0.0), max(box[1], 0.0), min(box[2], width), min(box[3], height))
+
+
+def _area(box: Box) -> float:
+    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+
+
+def _shared_area(a: Box, b: Box) -> float:
+    return _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
+
+
+def _small_side(detections: Sequence[Detection]) -> float:
+    """The longer side of the smallest face."""
+    return min(max(d.box[2] - d.box[0], d.box[3] - d.box[1]) for d in detections)
+
+
+def _tile_sides(size: tuple[int, int]) -> list[int]:
+    """Sides of the square tiles to search, coarse to fine: none below 320 pixels."""
+    return [max(size) // n for n in (2, 4) if max(size) // n >= 320]
+
+
+def _tiles(size: tuple[int, int], side: int) -> Iterator[tuple[int, int, int, int]]:
+    """Cover an image with square tiles that overlap by a third."""
+    step = side * 2 // 3
+    for top in range(0, max(size[1] - side // 3, 1), step):
+        for left in range(0, max(size[0] - side // 3, 1), step):
+            yield left, top, min(left + side, size[0]), min(top + side, size[1])
+
+
+def _cut_by_tile(box: Box, tile: Box, size: tuple[int, int]) -> bool:
+    """Whether a face touches an inner edge of its tile: the neighbouring tile sees it whole."""
+    slack = 2.0
+    left = tile[0] > 0 and box[0] < tile[0] + slack
+    top = tile[1] > 0 and box[1] < tile[1] + slack
+    right = tile[2] < size[0] and box[2] > tile[2] - slack
+    bottom = tile[3] < size[1] and box[3] > tile[3] - slack
+    return left or top or right or bottom
