@@ -195,7 +195,7 @@ class EmoLlamaProcessor(ProcessorMixin):
 
     @property
     def video_processor(self) -> Any:
-        """The image processor: frames are images. (transformers' own classes need torchvision.)"""
+        """The image processor, as frames are images; transformers' own need torchvision."""
         return self.image_processor
 
     @property
@@ -276,6 +276,13 @@ class EmoLlamaProcessor(ProcessorMixin):
             del inputs["text_replacement_offsets"]
         inputs.update(self._question_inputs(texts, offsets, questions, _tensor_type(kwargs)))
         return inputs
+
+    def _adjust_assistant_masks_indices(
+        self, processed_dict: dict[str, Any], generation_indices: list[list[int]]
+    ) -> dict[str, Any]:
+        # transformers walks over the offsets one by one, which takes milliseconds on a tensor.
+        processed_dict["offset_mapping"] = np.asarray(processed_dict["offset_mapping"]).tolist()
+        return super()._adjust_assistant_masks_indices(processed_dict, generation_indices)
 
     def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs: Any) -> str:
         """The placeholder once for every visual token of one image."""
