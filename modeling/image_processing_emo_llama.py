@@ -251,9 +251,7 @@ def _to_pil(image: Any, input_data_format: str | ChannelDimension | None) -> Ima
     """Any image as PIL in mode L or RGB, upright, transparency laid over white."""
     if not isinstance(image, Image.Image):
         array = to_numpy_array(image)
-        if array.ndim == 2:
-            array, input_data_format = array[..., None], ChannelDimension.LAST
-        elif input_data_format is None:
+        if input_data_format is None:
             input_data_format = infer_channel_dimension_format(array, num_channels=(1, 3, 4))
         image = to_pil_image(array, input_data_format=input_data_format)
     elif image.getexif().get(EXIF_ORIENTATION, 1) != 1:
