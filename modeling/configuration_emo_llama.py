@@ -64,8 +64,6 @@ class FaceInfoMiningConfig(PreTrainedConfig):
             Whether the aggregator reads the question.
         pool_size (`int`, *optional*, defaults to 7):
             Side of the grid that the face network's map is pooled to.
-        initializer_range (`float`, *optional*, defaults to 0.02):
-            Standard deviation of freshly made weights.
 
     Example:
     ```python
@@ -90,7 +88,6 @@ class FaceInfoMiningConfig(PreTrainedConfig):
     use_local: bool = True
     use_text: bool = True
     pool_size: int = 7
-    initializer_range: float = 0.02
 
     @property
     def num_global_queries(self) -> int:

@@ -1,0 +1,743 @@
+# Copyright 2026 The emo-llama authors. Licensed under the Apache License, Version 2.0.
+"""EMO-LLaMA: images and videos of faces in, text out.
+
+The whole way: tower -> text-guided frame tokens (LLaMA-VID, arXiv 2311.17043) -> face tokens (Face
+Info Mining) -> scattered over the placeholders of the prompt -> language model. Decides how frames
+become tokens and where they enter; the sub-models are transformers' own, by configuration. It
+leaves out how pictures become tensors (the processor) and how the model is taught.
+"""
+
+from dataclasses import dataclass
+from math import isqrt
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AutoModel, Cache, GenerationMixin, PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling
+from transformers.modeling_utils import slice_logits_to_keep
+from transformers.models.instructblip.configuration_instructblip import InstructBlipVisionConfig
+from transformers.models.instructblip.modeling_instructblip import (
+    InstructBlipQFormerModel,
+    InstructBlipVisionModel,
+)
+from transformers.utils import ModelOutput, can_return_tuple, torch_compilable_check
+
+from .configuration_emo_llama import EmoLlamaConfig
+from .modeling_face_info_mining import FaceInfoMining, run_qformer
+from .modeling_facexformer import FaceXFormerModel
+
+
+@dataclass
+class EmoLlamaModelOutputWithPast(BaseModelOutputWithPast):
+    """What [`EmoLlamaModel`] gives.
+
+    Args:
+        image_hidden_states (`torch.FloatTensor` of shape `(n_tokens, D)`, *optional*):
+            All image tokens, as they entered the language model.
+        video_hidden_states (`torch.FloatTensor` of shape `(n_tokens, D)`, *optional*):
+            All video tokens, likewise.
+    """
+
+    image_hidden_states: torch.FloatTensor | None = None
+    video_hidden_states: torch.FloatTensor | None = None
+
+
+@dataclass
+class EmoLlamaCausalLMOutputWithPast(ModelOutput):
+    """What [`EmoLlamaForConditionalGeneration`] gives.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`, *optional*):
+            Next-token cross-entropy, where `labels` were given.
+        logits (`torch.FloatTensor` of shape `(B, T, vocab_size)`):
+            Scores of the next token. Placeholders have the lowest finite value.
+        past_key_values (`Cache`, *optional*):
+            Keys and values, where `use_cache` is on.
+        hidden_states (`tuple[torch.FloatTensor]`, *optional*):
+            Of the language model, on request.
+        attentions (`tuple[torch.FloatTensor]`, *optional*):
+            Of the language model, on request.
+        image_hidden_states (`torch.FloatTensor` of shape `(n_tokens, D)`, *optional*):
+            All image tokens, as they entered the language model.
+        video_hidden_states (`torch.FloatTensor` of shape `(n_tokens, D)`, *optional*):
+            All video tokens, likewise.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    past_key_values: Cache | None = None
+    hidden_states: tuple[torch.FloatTensor] | None = None
+    attentions: tuple[torch.FloatTensor] | None = None
+    image_hidden_states: torch.FloatTensor | None = None
+    video_hidden_states: torch.FloatTensor | None = None
+
+
+class EmoLlamaProjector(nn.Module):
+    """Two linear layers: content tokens from the tower's width to the language model's.
+
+    Args:
+        config ([`EmoLlamaConfig`]): Both widths and the activation.
+    """
+
+    def __init__(self, config: EmoLlamaConfig) -> None:
+        super().__init__()
+        width = config.text_config.hidden_size
+        self.linear_1 = nn.Linear(config.vision_hidden_size, width)
+        self.act = ACT2FN[config.projector_hidden_act]
+        self.linear_2 = nn.Linear(width, width)
+
+    def forward(self, content: torch.Tensor) -> torch.Tensor:
+        """(..., C) -> (..., D)."""
+        return self.linear_2(self.act(self.linear_1(content)))
+
+
+class EmoLlamaFrameTokens(nn.Module):
+    """Text-guided frame tokens: one context token that the question asks for, then the content.
+
+    Args:
+        config ([`EmoLlamaConfig`]): Widths, queries and `compress`.
+    """
+
+    def __init__(self, config: EmoLlamaConfig) -> None:
+        super().__init__()
+        width, query_width = config.vision_hidden_size, config.qformer_config.hidden_size
+        self.compress = config.compress
+        self.query_tokens = nn.Parameter(torch.empty(1, config.num_query_tokens, query_width))
+        self.norm = nn.LayerNorm(width, eps=1e-5)
+        self.qformer = InstructBlipQFormerModel._from_config(config.qformer_config)
+        self.query_projection = nn.Linear(query_width, width)
+        self.key_projection = nn.Linear(width, width)
+        self.value_projection = nn.Linear(width, config.text_config.hidden_size)
+        self.content_projector = EmoLlamaProjector(config)
+
+    def forward(
+        self,
+        vision_states: torch.Tensor,
+        qformer_input_ids: torch.Tensor | None = None,
+        qformer_attention_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Turn the tower's output into tokens.
+
+        Args:
+            vision_states (`torch.FloatTensor` of shape `(N, S, C)`):
+                A square grid of patches, row by row, after class or register tokens if any.
+            qformer_input_ids (`torch.LongTensor` of shape `(N, L)`, *optional*): The question.
+            qformer_attention_mask (`torch.LongTensor` of shape `(N, L)`, *optional*): Its mask.
+
+        Returns:
+            `torch.FloatTensor` of shape `(N, 1 + content, D)`: Context token first.
+        """
+        side = isqrt(vision_states.shape[1])
+        patches = vision_states[:, -(side**2) :]  # (N, P, C), what comes before is no patch
+        queries = self.query_tokens.expand(vision_states.shape[0], -1, -1)
+        states = self.norm(vision_states)
+        asked = run_qformer(
+            self.qformer, queries, states, qformer_input_ids, qformer_attention_mask
+        )
+        context = self.value_projection(self._attend(asked, patches))  # (N, 1, D)
+        return torch.cat([context, self.content_projector(self._content(patches, side))], dim=1)
+
+    def _attend(self, asked: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
+        """Mean over the queries of what each finds among the raw patches: (N, 1, C)."""
+        found = F.scaled_dot_product_attention(  # scale is 1 / sqrt(C), one head
+            self.query_projection(asked), self.key_projection(patches), patches
+        )
+        return found.mean(dim=1, keepdim=True)
+
+    def _content(self, patches: torch.Tensor, side: int) -> torch.Tensor:
+        """What `compress` leaves of the patches: (N, content, C)."""
+        if self.compress == "all":
+            return patches
+        if self.compress == "mean":
+            return patches.mean(dim=1, keepdim=True)
+        cells = int(self.compress.partition(":")[2])
+        if cells > side:
+            raise ValueError(
+                f'compress="{self.compress}" wants {cells} cells a side, but the tower gives '
+                f"{side} patches a side. Choose a grid of at most {side}."
+            )
+        grid = patches.transpose(1, 2).unflatten(-1, (side, side))  # (N, C, side, side)
+        pooled = F.avg_pool2d(grid, side // cells)[..., :cells, :cells]  # stride equals kernel
+        return pooled.flatten(2).transpose(1, 2)
+
+
+class EmoLlamaPreTrainedModel(PreTrainedModel):
+    """Base of both model classes: configuration, initialisation and what is supported."""
+
+    config: EmoLlamaConfig
+    config_class = EmoLlamaConfig
+    base_model_prefix = "model"
+    input_modalities = ("image", "video", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["InstructBlipEncoderLayer", "InstructBlipQFormerLayer", "FaceInfoMining"]
+    _skip_keys_device_placement = ["past_key_values"]
+    _supports_sdpa = True
+    _supports_attention_backend = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        std = self.config.get_text_config().initializer_range
+        if isinstance(module, EmoLlamaFrameTokens):
+            init.normal_(module.query_tokens, std=std)
+        elif isinstance(module, FaceInfoMining):
+            module.init_weights(std)
+
+
+class EmoLlamaModel(EmoLlamaPreTrainedModel):
+    """Tower, frame tokens, face tokens and language model, without the language modelling head.
+
+    Args:
+        config ([`EmoLlamaConfig`]): What it is put together from.
+    """
+
+    def __init__(self, config: EmoLlamaConfig) -> None:
+        super().__init__(config)
+        self.vision_tower = _build_vision_tower(config)
+        self.frame_tokens = EmoLlamaFrameTokens(config)
+        has_face, has_fim = config.face_config is not None, config.num_face_tokens > 0
+        self.face_model = FaceXFormerModel._from_config(config.face_config) if has_face else None
+        self.face_info_mining = FaceInfoMining(config) if has_fim else None
+        self.language_model = AutoModel.from_config(config.text_config)
+        self.post_init()
+
+    def train(self, mode: bool = True) -> "EmoLlamaModel":
+        """Set the training mode; frozen encoders stay in evaluation mode.
+
+        Otherwise the batch statistics of a frozen convolutional network would drift while the rest
+        is trained.
+
+        Args:
+            mode (`bool`, *optional*, defaults to `True`): Training or evaluation.
+
+        Returns:
+            [`EmoLlamaModel`]: Itself.
+        """
+        super().train(mode)
+        for encoder in (self.vision_tower, self.face_model, self.frame_tokens.qformer):
+            if encoder is not None and not _is_trainable(encoder):
+                encoder.eval()
+        return self
+
+    def get_frame_features(
+        self,
+        pixel_values: torch.Tensor | None = None,
+        qformer_input_ids: torch.Tensor | None = None,
+        qformer_attention_mask: torch.Tensor | None = None,
+        vision_states: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Tokens of each frame before the Face Info Mining module.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(N, 3, H, W)`, *optional*): Frames.
+            qformer_input_ids (`torch.LongTensor` of shape `(N, L)` or `(1, L)`, *optional*):
+                The question asked of each frame, or one asked of all. One frame may also be asked
+                several questions.
+            qformer_attention_mask (`torch.LongTensor` of the same shape, *optional*): Its mask.
+            vision_states (`torch.FloatTensor` of shape `(N, S, C)` or `(N, C, h, w)`, *optional*):
+                Features of the tower that were computed before (long videos), instead of
+                `pixel_values`.
+
+        Returns:
+            `torch.FloatTensor` of shape `(N, 1 + content, D)`: Context token first.
+
+        Raises:
+            ValueError: Neither or both inputs are given, or questions and frames do not match.
+        """
+        if (pixel_values is None) == (vision_states is None):
+            raise ValueError("Give exactly one of pixel_values and vision_states.")
+        if vision_states is None:
+            vision_states = self._run_tower(pixel_values).last_hidden_state
+        if vision_states.ndim == 4:  # a convolutional tower: (N, C, h, w)
+            vision_states = vision_states.flatten(2).transpose(1, 2)
+        if qformer_input_ids is None:
+            return self.frame_tokens(vision_states)
+        rows, frames = qformer_input_ids.shape[0], vision_states.shape[0]
+        if rows != frames and 1 not in (rows, frames):
+            raise ValueError(
+                f"Questions and frames do not match: {rows} rows of qformer_input_ids for {frames} "
+                "frames. Give one row for each, or one for all."
+            )
+        if qformer_attention_mask is None:
+            qformer_attention_mask = torch.ones_like(qformer_input_ids)
+        rows = max(rows, frames)
+        return self.frame_tokens(
+            vision_states.expand(rows, -1, -1),
+            qformer_input_ids.expand(rows, -1),
+            qformer_attention_mask.expand(rows, -1),
+        )
+
+    def get_face_features(
+        self,
+        face_pixel_values: torch.Tensor | None,
+        face_mask: torch.Tensor | None = None,
+        qformer_input_ids: torch.Tensor | None = None,
+        qformer_attention_mask: torch.Tensor | None = None,
+        num_frames: int = 1,
+    ) -> torch.Tensor:
+        """Face tokens of each frame.
+
+        Args:
+            face_pixel_values (`torch.FloatTensor` of shape `(N, 3, h, w)` or `None`): Face crops;
+                `None` where no frame has a face.
+            face_mask (`torch.BoolTensor` of shape `(N,)`, *optional*): False where the crop holds
+                no face. Without it every crop does.
+            qformer_input_ids (`torch.LongTensor` of shape `(N, L)`, *optional*): The question.
+            qformer_attention_mask (`torch.LongTensor` of shape `(N, L)`, *optional*): Its mask.
+            num_frames (`int`, *optional*, defaults to 1): Frames, where there are no crops.
+
+        Returns:
+            `torch.FloatTensor` of shape `(N, face_tokens_per_frame, D)`: The learned "no face"
+            embedding where there is none.
+        """
+        no_face = self.face_info_mining.no_face
+        if face_pixel_values is None:
+            return no_face.expand(num_frames, -1, -1)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and _is_trainable(self.face_model)):
+            clues = self.face_model.encode(face_pixel_values.to(no_face.dtype))
+        tokens = self.face_info_mining(*clues, qformer_input_ids, qformer_attention_mask)
+        if face_mask is None:
+            return tokens
+        return torch.where(face_mask.bool()[:, None, None], tokens, no_face.to(tokens.dtype))
+
+    @can_return_tuple
+    def get_image_features(
+        self,
+        pixel_values: torch.Tensor,
+        qformer_input_ids: torch.Tensor | None = None,
+        qformer_attention_mask: torch.Tensor | None = None,
+        face_pixel_values: torch.Tensor | None = None,
+        face_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPooling | tuple:
+        """Visual tokens of each image.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(N, 3, H, W)`): Images.
+            qformer_input_ids (`torch.LongTensor` of shape `(N, L)`, *optional*): Questions.
+            qformer_attention_mask (`torch.LongTensor` of shape `(N, L)`, *optional*): Their mask.
+            face_pixel_values (`torch.FloatTensor` of shape `(N, 3, h, w)`, *optional*): Faces.
+            face_mask (`torch.BoolTensor` of shape `(N,)`, *optional*): False where there is none.
+            kwargs (`dict`, *optional*): For the tower, as `output_hidden_states`.
+
+        Returns:
+            `BaseModelOutputWithPooling`: `last_hidden_state` of the tower and, in `pooler_output`,
+            a tuple of `(num_tokens_per_frame, D)`, one an image.
+        """
+        vision = self._run_tower(pixel_values, **kwargs)
+        questions = (qformer_input_ids, qformer_attention_mask)
+        tokens = self.get_frame_features(None, *questions, vision.last_hidden_state)
+        if self.face_info_mining is not None:
+            faces = self.get_face_features(
+                face_pixel_values, face_mask, *questions, num_frames=tokens.shape[0]
+            )
+            tokens = torch.cat([tokens, faces.to(tokens.dtype)], dim=1)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=vision.last_hidden_state,
+            pooler_output=tuple(tokens),
+            hidden_states=vision.get("hidden_states"),
+            attentions=vision.get("attentions"),
+        )
+
+    @can_return_tuple
+    def get_video_features(
+        self,
+        pixel_values_videos: torch.Tensor,
+        frame_counts: torch.Tensor | None = None,
+        qformer_input_ids_videos: torch.Tensor | None = None,
+        qformer_attention_mask_videos: torch.Tensor | None = None,
+        face_pixel_values_videos: torch.Tensor | None = None,
+        face_mask_videos: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPooling | tuple:
+        """Visual tokens of each video: those of its frames, one frame after another.
+
+        Args:
+            pixel_values_videos (`torch.FloatTensor` of shape `(n_frames, 3, H, W)`): All frames.
+            frame_counts (`torch.LongTensor` of shape `(n_videos,)`, *optional*):
+                Frames of each video; without it all frames are one video's.
+            qformer_input_ids_videos (`torch.LongTensor` of shape `(n_videos, L)`, *optional*):
+                One question a video.
+            qformer_attention_mask_videos (`torch.LongTensor` of the same shape, *optional*):
+                Their mask.
+            face_pixel_values_videos (`torch.Tensor` of shape `(n_frames, 3, h, w)`, *optional*):
+                Faces.
+            face_mask_videos (`torch.BoolTensor` of shape `(n_frames,)`, *optional*):
+                False where there is none.
+            kwargs (`dict`, *optional*): For the tower, as `output_hidden_states`.
+
+        Returns:
+            `BaseModelOutputWithPooling`: As for images; in `pooler_output` a tuple of
+            `(frames * num_tokens_per_frame, D)`, one a video.
+
+        Raises:
+            ValueError: `frame_counts` do not sum to the number of frames, or the number of
+                questions is not the number of videos.
+        """
+        frames = pixel_values_videos.shape[0]
+        counts = [frames] if frame_counts is None else frame_counts.tolist()
+        if sum(counts) != frames:
+            raise ValueError(
+                f"frame_counts {counts} sum to {sum(counts)}, but came {frames} frames."
+            )
+        outputs = self.get_image_features(
+            pixel_values_videos,
+            _repeat_for_frames(qformer_input_ids_videos, counts),
+            _repeat_for_frames(qformer_attention_mask_videos, counts),
+            face_pixel_values_videos,
+            face_mask_videos,
+            return_dict=True,
+            **kwargs,
+        )
+        videos = torch.stack(outputs.pooler_output).split(counts)
+        outputs.pooler_output = tuple(video.flatten(0, 1) for video in videos)
+        return outputs
+
+    def get_placeholder_mask(
+        self,
+        input_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor,
+        features: torch.Tensor,
+        token_id: int,
+    ) -> torch.Tensor:
+        """Where the visual tokens of one kind belong.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(B, T)` or `None`): The prompt's ids; `None`
+                finds placeholders by their embedding.
+            inputs_embeds (`torch.FloatTensor` of shape `(B, T, D)`): The prompt's embeddings.
+            features (`torch.FloatTensor` of shape `(n_tokens, D)`): The visual tokens.
+            token_id (`int`): The placeholder.
+
+        Returns:
+            `torch.BoolTensor` of shape `(B, T, 1)`: True at the placeholders.
+
+        Raises:
+            ValueError: The numbers of placeholders and of visual tokens differ.
+        """
+        if input_ids is None:
+            token = torch.tensor(token_id, device=inputs_embeds.device)
+            mask = (inputs_embeds == self.get_input_embeddings()(token)).all(-1)
+        else:
+            mask = input_ids == token_id
+        kind = "image" if token_id == self.config.image_token_id else "video"
+        torch_compilable_check(
+            mask.sum() == features.shape[0],
+            lambda: (
+                f"The prompt holds {int(mask.sum())} {kind} placeholder tokens, but the {kind}s "
+                f"give {features.shape[0]} visual tokens ({self.config.num_tokens_per_frame} a "
+                "frame). Let the processor expand the prompt."
+            ),
+        )
+        return mask.unsqueeze(-1).to(inputs_embeds.device)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        pixel_values_videos: torch.Tensor | None = None,
+        frame_counts: torch.Tensor | None = None,
+        qformer_input_ids: torch.Tensor | None = None,
+        qformer_attention_mask: torch.Tensor | None = None,
+        qformer_input_ids_videos: torch.Tensor | None = None,
+        qformer_attention_mask_videos: torch.Tensor | None = None,
+        face_pixel_values: torch.Tensor | None = None,
+        face_mask: torch.Tensor | None = None,
+        face_pixel_values_videos: torch.Tensor | None = None,
+        face_mask_videos: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        **kwargs: Any,
+    ) -> EmoLlamaModelOutputWithPast | tuple:
+        """Run the language model over a prompt whose placeholders hold visual tokens.
+
+        The inputs are those of the table in `configuration_emo_llama`, and of every causal language
+        model of transformers. `mm_encoder_outputs` may hold what `get_image_features` ("image") and
+        `get_video_features` ("video") gave before, instead of pixels; generation uses it.
+
+        Returns:
+            [`EmoLlamaModelOutputWithPast`]: Hidden states, cache and the visual tokens.
+
+        Raises:
+            ValueError: Not exactly one of `input_ids` and `inputs_embeds` came, pixels came
+                together with `mm_encoder_outputs`, or placeholders and visual tokens differ.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give exactly one of input_ids and inputs_embeds.")
+        encoded = dict(mm_encoder_outputs or {})
+        if encoded and (pixel_values is not None or pixel_values_videos is not None):
+            raise ValueError("Give either pixels or mm_encoder_outputs, not both.")
+        if inputs_embeds is None:
+            inputs_embeds = self.get_input_embeddings()(input_ids)  # (B, T, D)
+        if pixel_values is not None:
+            questions = (qformer_input_ids, qformer_attention_mask)
+            encoded["image"] = self.get_image_features(
+                pixel_values, *questions, face_pixel_values, face_mask, return_dict=True
+            )
+        if pixel_values_videos is not None:
+            questions = (qformer_input_ids_videos, qformer_attention_mask_videos)
+            faces = (face_pixel_values_videos, face_mask_videos)
+            encoded["video"] = self.get_video_features(
+                pixel_values_videos, frame_counts, *questions, *faces, return_dict=True
+            )
+        inputs_embeds, features = self._scatter(input_ids, inputs_embeds, encoded)
+        outputs = self.language_model(
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            **kwargs,
+        )
+        return EmoLlamaModelOutputWithPast(
+            last_hidden_state=outputs.last_hidden_state,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=features.get("image"),
+            video_hidden_states=features.get("video"),
+        )
+
+    def _scatter(
+        self,
+        input_ids: torch.Tensor | None,
+        inputs_embeds: torch.Tensor,
+        encoded: dict[str, BaseModelOutputWithPooling],
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Put visual tokens in the placeholders' stead; also give them as one tensor a kind."""
+        token_ids = {"image": self.config.image_token_id, "video": self.config.video_token_id}
+        features = {
+            kind: torch.cat(tuple(output.pooler_output)).to(inputs_embeds)  # (n_tokens, D)
+            for kind, output in encoded.items()
+        }
+        masks = {
+            kind: self.get_placeholder_mask(input_ids, inputs_embeds, tokens, token_ids[kind])
+            for kind, tokens in features.items()
+        }
+        for kind, mask in masks.items():
+            inputs_embeds = inputs_embeds.masked_scatter(mask, features[kind])
+        return inputs_embeds, features
+
+    def _run_tower(self, pixel_values: torch.Tensor, **kwargs: Any) -> ModelOutput:
+        """Run the tower, without gradients where it is frozen."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and _is_trainable(self.vision_tower)):
+            pixel_values = pixel_values.to(self.frame_tokens.norm.weight.dtype)
+            return self.vision_tower(pixel_values, return_dict=True, **kwargs)
+
+
+class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin):
+    """EMO-LLaMA with its language modelling head: answers questions about faces.
+
+    Args:
+        config ([`EmoLlamaConfig`]): What it is put together from.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> from emo_llama.testing import tiny_model
+
+    >>> model = tiny_model()
+    >>> image = [model.config.image_token_id] * model.config.num_tokens_per_frame
+    >>> prompt = torch.tensor([[1, *image, 7, 8]])
+    >>> model.generate(prompt, pixel_values=torch.zeros(1, 3, 56, 56), max_new_tokens=3).shape
+    torch.Size([1, 10])
+
+    ```
+    """
+
+    _tied_weights_keys = {"lm_head.weight": "model.language_model.embed_tokens.weight"}
+    _tp_plan = {"lm_head": "colwise_gather_output"}
+
+    def __init__(self, config: EmoLlamaConfig) -> None:
+        super().__init__(config)
+        text = config.text_config
+        self.model = EmoLlamaModel(config)
+        self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The language modelling head.
+
+        Returns:
+            `nn.Module`: A linear layer from D to the vocabulary.
+        """
+        return self.lm_head
+
+    def get_frame_features(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Tokens of each frame before the face tokens; see [`EmoLlamaModel.get_frame_features`].
+
+        Args:
+            args (`tuple`): `pixel_values`, `qformer_input_ids`, `qformer_attention_mask`.
+            kwargs (`dict`): The same by name, or `vision_states`.
+
+        Returns:
+            `torch.FloatTensor` of shape `(N, 1 + content, D)`: Context token first.
+        """
+        return self.model.get_frame_features(*args, **kwargs)
+
+    def get_image_features(
+        self, pixel_values: torch.Tensor, **kwargs: Any
+    ) -> BaseModelOutputWithPooling | tuple:
+        """Visual tokens of each image; see [`EmoLlamaModel.get_image_features`].
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(N, 3, H, W)`): Images.
+            kwargs (`dict`): Questions, faces and options for the tower.
+
+        Returns:
+            `BaseModelOutputWithPooling`: One entry an image in `pooler_output`.
+        """
+        return self.model.get_image_features(pixel_values, **kwargs)
+
+    def get_video_features(
+        self, pixel_values_videos: torch.Tensor, **kwargs: Any
+    ) -> BaseModelOutputWithPooling | tuple:
+        """Visual tokens of each video; see [`EmoLlamaModel.get_video_features`].
+
+        Args:
+            pixel_values_videos (`torch.FloatTensor` of shape `(n_frames, 3, H, W)`): All frames.
+            kwargs (`dict`): Frame counts, questions, faces and options for the tower.
+
+        Returns:
+            `BaseModelOutputWithPooling`: One entry a video in `pooler_output`.
+        """
+        return self.model.get_video_features(pixel_values_videos, **kwargs)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        pixel_values: torch.Tensor | None = None,
+        pixel_values_videos: torch.Tensor | None = None,
+        frame_counts: torch.Tensor | None = None,
+        qformer_input_ids: torch.Tensor | None = None,
+        qformer_attention_mask: torch.Tensor | None = None,
+        qformer_input_ids_videos: torch.Tensor | None = None,
+        qformer_attention_mask_videos: torch.Tensor | None = None,
+        face_pixel_values: torch.Tensor | None = None,
+        face_mask: torch.Tensor | None = None,
+        face_pixel_values_videos: torch.Tensor | None = None,
+        face_mask_videos: torch.Tensor | None = None,
+        position_ids: torch.LongTensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        **kwargs: Any,
+    ) -> EmoLlamaCausalLMOutputWithPast | tuple:
+        """Score the next tokens of a prompt with images and videos, and their loss.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(B, T)`, *optional*):
+                The prompt, placeholders expanded.
+            attention_mask (`torch.LongTensor` of shape `(B, T)`, *optional*): 0 at padding.
+            pixel_values (`torch.FloatTensor` of shape `(n_images, 3, H, W)`, *optional*): Images.
+            pixel_values_videos (`torch.FloatTensor` of shape `(n_frames, 3, H, W)`, *optional*):
+                Frames of all videos.
+            frame_counts (`torch.LongTensor` of shape `(n_videos,)`, *optional*): Frames of each.
+            qformer_input_ids (`torch.LongTensor` of shape `(n_images, L)`, *optional*):
+                The question asked of each image.
+            qformer_attention_mask (`torch.LongTensor` of the same shape, *optional*): Its mask.
+            qformer_input_ids_videos (`torch.LongTensor` of shape `(n_videos, L)`, *optional*):
+                The question asked of each video.
+            qformer_attention_mask_videos (`torch.LongTensor` of the same shape, *optional*):
+                Its mask.
+            face_pixel_values (`torch.FloatTensor` of shape `(n_images, 3, h, w)`, *optional*):
+                Face crops of the images.
+            face_mask (`torch.BoolTensor` of shape `(n_images,)`, *optional*): False: no face.
+            face_pixel_values_videos (`torch.Tensor` of shape `(n_frames, 3, h, w)`, *optional*):
+                Face crops of the frames.
+            face_mask_videos (`torch.BoolTensor` of shape `(n_frames,)`, *optional*):
+                False: no face.
+            position_ids (`torch.LongTensor` of shape `(B, T)`, *optional*): Positions.
+            past_key_values (`Cache`, *optional*): Keys and values of what came before.
+            inputs_embeds (`torch.FloatTensor` of shape `(B, T, D)`, *optional*):
+                Instead of `input_ids`.
+            labels (`torch.LongTensor` of shape `(B, T)`, *optional*): Targets; -100 is ignored.
+            logits_to_keep (`int` or `torch.LongTensor`, *optional*, defaults to 0):
+                Only the last so many positions, or those named; 0 keeps all.
+            mm_encoder_outputs (`dict[str, BaseModelOutputWithPooling]`, *optional*):
+                "image" and "video" as `get_image_features` and `get_video_features` gave them.
+            kwargs (`dict`, *optional*): For the language model, as `use_cache`.
+
+        Returns:
+            [`EmoLlamaCausalLMOutputWithPast`]: Loss, logits, cache and the visual tokens.
+
+        Raises:
+            ValueError: Not exactly one of `input_ids` and `inputs_embeds` came, pixels came
+                together with `mm_encoder_outputs`, or placeholders and visual tokens differ.
+        """
+        outputs = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            pixel_values=pixel_values,
+            pixel_values_videos=pixel_values_videos,
+            frame_counts=frame_counts,
+            qformer_input_ids=qformer_input_ids,
+            qformer_attention_mask=qformer_attention_mask,
+            qformer_input_ids_videos=qformer_input_ids_videos,
+            qformer_attention_mask_videos=qformer_attention_mask_videos,
+            face_pixel_values=face_pixel_values,
+            face_mask=face_mask,
+            face_pixel_values_videos=face_pixel_values_videos,
+            face_mask_videos=face_mask_videos,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            mm_encoder_outputs=mm_encoder_outputs,
+            **kwargs,
+        )
+        hidden_states = slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep)
+        logits = self.lm_head(hidden_states)  # (B, T, vocabulary)
+        for token_id in (self.config.image_token_id, self.config.video_token_id):
+            logits[..., token_id] = torch.finfo(logits.dtype).min  # never a prediction
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(logits, labels, vocab_size=logits.shape[-1], **kwargs)
+        return EmoLlamaCausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            image_hidden_states=outputs.image_hidden_states,
+            video_hidden_states=outputs.video_hidden_states,
+        )
+
+
+def _build_vision_tower(config: EmoLlamaConfig) -> PreTrainedModel:
+    """Any tower by configuration. EVA gives what its last block gives: no norm after it."""
+    if not isinstance(config.vision_config, InstructBlipVisionConfig):
+        return AutoModel.from_config(config.vision_config)
+    tower = InstructBlipVisionModel._from_config(config.vision_config)
+    tower.post_layernorm = nn.Identity()
+    return tower
+
+
+def _is_trainable(module: nn.Module) -> bool:
+    """Whether any parameter of the module is trained."""
+    return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def _repeat_for_frames(rows: torch.Tensor | None, counts: list[int]) -> torch.Tensor | None:
+    """One row a video -> one row a frame."""
+    if rows is None:
+        return None
+    if rows.shape[0] != len(counts):
+        raise ValueError(
+            f"Questions and videos do not match: {rows.shape[0]} rows for {len(counts)} videos. "
+            "Give one row of qformer_input_ids_videos for each video."
+        )
+    return rows.repeat_interleave(torch.tensor(counts, device=rows.device), dim=0)
+
+
+__all__ = ["EmoLlamaForConditionalGeneration", "EmoLlamaModel", "EmoLlamaPreTrainedModel"]

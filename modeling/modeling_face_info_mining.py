@@ -1,0 +1,266 @@
+# Copyright 2026 The emo-llama authors. Licensed under the Apache License, Version 2.0.
+"""Face Info Mining: from what the face network knows to a few face tokens a frame.
+
+Decides how global clues (task tokens, pooled map) and local clues (the map at each landmark) are
+gathered, attended to by learned queries, mixed with the question and brought to the language
+model's width. The paper (arXiv 2408.11424) names these stages without their equations: everything
+below that level is this project's choice. It leaves out the face network itself.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import initialization as init
+from transformers.models.instructblip.configuration_instructblip import InstructBlipQFormerConfig
+from transformers.models.instructblip.modeling_instructblip import InstructBlipQFormerModel
+
+from .configuration_emo_llama import EmoLlamaConfig
+
+# Clues are told apart by learned identities as large as the projected contents (LayerNorm, then
+# weights of 0.02 over a few hundred inputs), so that attention has a hold from the start.
+IDENTITY_STD = 0.25
+
+
+class GlobalClues(nn.Module):
+    """Task tokens and the pooled map of the face network as clue tokens.
+
+    Args:
+        config ([`EmoLlamaConfig`]): Widths of both networks and the pooled grid.
+    """
+
+    def __init__(self, config: EmoLlamaConfig) -> None:
+        super().__init__()
+        face_width, width = config.face_config.hidden_size, config.fim_config.hidden_size
+        self.pool_size = config.fim_config.pool_size
+        self.task_norm = nn.LayerNorm(face_width)
+        self.task_projection = nn.Linear(face_width, width)
+        self.map_norm = nn.LayerNorm(face_width)
+        self.map_projection = nn.Linear(face_width, width)
+        num_clues = config.face_config.num_task_tokens + self.pool_size**2
+        self.identity = nn.Parameter(torch.empty(num_clues, width))
+
+    def forward(self, feature_map: torch.Tensor, task_tokens: torch.Tensor) -> torch.Tensor:
+        """Gather the clues.
+
+        Args:
+            feature_map (`torch.FloatTensor` of shape `(N, d, h, w)`): The fused map.
+            task_tokens (`torch.FloatTensor` of shape `(N, K, d)`): Tokens after the face decoder.
+
+        Returns:
+            `torch.FloatTensor` of shape `(N, K + pool_size**2, width)`: One row a clue.
+        """
+        cells = F.adaptive_avg_pool2d(feature_map, self.pool_size)  # (N, d, p, p)
+        cells = self.map_projection(self.map_norm(cells.flatten(2).transpose(1, 2)))
+        tasks = self.task_projection(self.task_norm(task_tokens))
+        return torch.cat([tasks, cells], dim=1) + self.identity
+
+
+class LocalClues(nn.Module):
+    """The face network's map at each landmark, with the landmark's place and identity.
+
+    Args:
+        config ([`EmoLlamaConfig`]): Widths of both networks and the number of landmarks.
+    """
+
+    def __init__(self, config: EmoLlamaConfig) -> None:
+        super().__init__()
+        face_width, width = config.face_config.hidden_size, config.fim_config.hidden_size
+        self.norm = nn.LayerNorm(face_width)
+        self.projection = nn.Linear(face_width, width)
+        self.place = nn.Linear(2, width)
+        self.identity = nn.Parameter(torch.empty(config.face_config.num_landmarks, width))
+
+    def forward(self, feature_map: torch.Tensor, landmarks: torch.Tensor) -> torch.Tensor:
+        """Gather the clues.
+
+        Args:
+            feature_map (`torch.FloatTensor` of shape `(N, d, h, w)`): The fused map.
+            landmarks (`torch.FloatTensor` of shape `(N, L, 2)`): x and y in [-1, 1] of the crop.
+
+        Returns:
+            `torch.FloatTensor` of shape `(N, L, width)`: One row a landmark.
+        """
+        grid = landmarks[:, :, None].to(feature_map.dtype)  # (N, L, 1, 2)
+        samples = F.grid_sample(feature_map, grid, padding_mode="border", align_corners=False)
+        samples = samples.squeeze(-1).transpose(1, 2)  # (N, L, d)
+        return self.projection(self.norm(samples)) + self.place(grid[:, :, 0]) + self.identity
+
+
+class ClueAttention(nn.Module):
+    """Learned queries that attend to one kind of clue.
+
+    Args:
+        config ([`EmoLlamaConfig`]): Width and heads.
+        num_queries (`int`): Rows of the result.
+    """
+
+    def __init__(self, config: EmoLlamaConfig, num_queries: int) -> None:
+        super().__init__()
+        width = config.fim_config.hidden_size
+        self.num_heads = config.fim_config.num_attention_heads
+        self.queries = nn.Parameter(torch.empty(num_queries, width))
+        self.norm = nn.LayerNorm(width)
+        self.q_proj = nn.Linear(width, width)
+        self.k_proj = nn.Linear(width, width)
+        self.v_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, clues: torch.Tensor) -> torch.Tensor:
+        """Attend.
+
+        Args:
+            clues (`torch.FloatTensor` of shape `(N, K, width)`): The clues of each frame.
+
+        Returns:
+            `torch.FloatTensor` of shape `(N, num_queries, width)`: What each query found.
+        """
+        queries = self.queries.expand(clues.shape[0], -1, -1)
+        clues = self.norm(clues)
+        query, key, value = (
+            states.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (N, heads, ., d_head)
+            for states in (self.q_proj(queries), self.k_proj(clues), self.v_proj(clues))
+        )
+        found = F.scaled_dot_product_attention(query, key, value)
+        return queries + self.out_proj(found.transpose(1, 2).flatten(2))
+
+
+class FaceInfoMining(nn.Module):
+    """Turns clues of the face network into face tokens of the language model's width.
+
+    Args:
+        config ([`EmoLlamaConfig`]): `fim_config` says which parts there are.
+
+    Example:
+    ```python
+    >>> import torch
+    >>> from emo_llama.testing import tiny_model
+
+    >>> model = tiny_model().model
+    >>> size = model.config.face_config.image_size
+    >>> clues = model.face_model.encode(torch.zeros(3, 3, size, size))
+    >>> model.face_info_mining(*clues).shape  # three frames, two face tokens each
+    torch.Size([3, 2, 16])
+
+    ```
+    """
+
+    def __init__(self, config: EmoLlamaConfig) -> None:
+        super().__init__()
+        fim = config.fim_config
+        self.config = fim
+        if fim.use_global:
+            self.global_clues = GlobalClues(config)
+            self.global_attention = ClueAttention(config, fim.num_global_queries)
+        if fim.use_local:
+            self.local_clues = LocalClues(config)
+            self.local_attention = ClueAttention(config, fim.num_local_queries)
+        self.aggregator = _build_aggregator(config) if fim.num_aggregator_layers else None
+        self.norm = nn.LayerNorm(fim.hidden_size)
+        self.projection = nn.Linear(fim.hidden_size, config.text_config.hidden_size)
+        self.no_face = nn.Parameter(
+            torch.empty(config.num_face_tokens, config.text_config.hidden_size)
+        )
+
+    def forward(
+        self,
+        feature_map: torch.Tensor,
+        task_tokens: torch.Tensor,
+        landmarks: torch.Tensor,
+        qformer_input_ids: torch.Tensor | None = None,
+        qformer_attention_mask: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Mine the face tokens of each frame.
+
+        Args:
+            feature_map (`torch.FloatTensor` of shape `(N, d, h, w)`): The fused map.
+            task_tokens (`torch.FloatTensor` of shape `(N, K, d)`): Tokens after the face decoder.
+            landmarks (`torch.FloatTensor` of shape `(N, 68, 2)`): x and y in [-1, 1] of the crop.
+            qformer_input_ids (`torch.LongTensor` of shape `(N, L)`, *optional*): The question.
+            qformer_attention_mask (`torch.LongTensor` of shape `(N, L)`, *optional*): Its mask.
+
+        Returns:
+            `torch.FloatTensor` of shape `(N, face_tokens_per_frame, D)`: Global tokens first.
+        """
+        clues, found = [], []
+        if self.config.use_global:
+            clues.append(self.global_clues(feature_map, task_tokens))
+            found.append(self.global_attention(clues[-1]))
+        if self.config.use_local:
+            clues.append(self.local_clues(feature_map, landmarks))
+            found.append(self.local_attention(clues[-1]))
+        states = torch.cat(found, dim=1)  # (N, F, width)
+        if self.aggregator is not None:
+            ids = qformer_input_ids if self.config.use_text else None
+            clue_states = torch.cat(clues, dim=1)
+            states = run_qformer(self.aggregator, states, clue_states, ids, qformer_attention_mask)
+        return self.projection(self.norm(states))  # (N, F, D)
+
+    def init_weights(self, std: float) -> None:
+        """Initialise what is neither linear layer nor norm.
+
+        Args:
+            std (`float`): Standard deviation of the language model's token embedding.
+        """
+        init.normal_(self.no_face, std=std)
+        if self.config.use_global:
+            init.normal_(self.global_clues.identity, std=IDENTITY_STD)
+            init.normal_(self.global_attention.queries, std=IDENTITY_STD)
+        if self.config.use_local:
+            init.normal_(self.local_clues.identity, std=IDENTITY_STD)
+            init.normal_(self.local_clues.place.weight, std=IDENTITY_STD)
+            init.normal_(self.local_attention.queries, std=IDENTITY_STD)
+
+
+def run_qformer(
+    qformer: InstructBlipQFormerModel,
+    queries: torch.Tensor,
+    states: torch.Tensor,
+    input_ids: torch.Tensor | None,
+    attention_mask: torch.Tensor | None,
+) -> torch.Tensor:
+    """Run a Q-Former on queries, with or without a question.
+
+    Args:
+        qformer (`InstructBlipQFormerModel`): The Q-Former.
+        queries (`torch.FloatTensor` of shape `(N, Q, H)`): Its queries.
+        states (`torch.FloatTensor` of shape `(N, K, C)`): What the queries look at.
+        input_ids (`torch.LongTensor` of shape `(N, L)`, *optional*): The question.
+        attention_mask (`torch.LongTensor` of shape `(N, L)`, *optional*): Its mask.
+
+    Returns:
+        `torch.FloatTensor` of shape `(N, Q, H)`: The queries after the last layer.
+    """
+    mask = None
+    if input_ids is not None and attention_mask is not None:
+        seen = attention_mask.new_ones(queries.shape[:2])  # queries are always seen
+        mask = torch.cat([seen, attention_mask], dim=1)  # (N, Q + L)
+    outputs = qformer(
+        input_ids=input_ids,
+        attention_mask=mask,
+        query_embeds=queries,
+        encoder_hidden_states=states,
+    )
+    return outputs.last_hidden_state[:, : queries.shape[1]]
+
+
+def _build_aggregator(config: EmoLlamaConfig) -> InstructBlipQFormerModel:
+    """A Q-Former of the module's width; without text its word embedding shrinks to one row."""
+    fim, qformer = config.fim_config, config.qformer_config
+    return InstructBlipQFormerModel._from_config(
+        InstructBlipQFormerConfig(
+            vocab_size=qformer.vocab_size if fim.use_text else 1,
+            pad_token_id=qformer.pad_token_id if fim.use_text else None,
+            max_position_embeddings=qformer.max_position_embeddings if fim.use_text else 1,
+            hidden_size=fim.hidden_size,
+            num_hidden_layers=fim.num_aggregator_layers,
+            num_attention_heads=fim.num_attention_heads,
+            intermediate_size=fim.intermediate_size,
+            encoder_hidden_size=fim.hidden_size,
+            cross_attention_frequency=1,
+            hidden_dropout_prob=fim.dropout,
+            attention_probs_dropout_prob=fim.dropout,
+        )
+    )
+
+
+__all__ = ["FaceInfoMining"]
