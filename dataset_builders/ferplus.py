@@ -18,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
 from emo_llama.dataset_builders.schema import (
@@ -30,7 +28,7 @@ from emo_llama.dataset_builders.schema import (
     built_row,
     category_messages,
 )
-from emo_llama.dataset_builders.tables import csv_columns
+from emo_llama.dataset_builders.tables import csv_columns, parquet_columns
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
 from emo_llama.labels import FERPLUS
 
@@ -62,6 +60,15 @@ SOURCES = (
     "fer2013.csv comes from Kaggle's challenges-in-representation-learning-facial-expression-"
     "recognition-challenge, fer2013new.csv from github.com/microsoft/FERPlus: put both, unchanged, "
     "in one folder and name that folder"
+)
+HOMEPAGE = "https://github.com/microsoft/FERPlus"
+DESCRIPTION = (
+    "FER2013 faces (48x48, grey) with ten crowd votes each on eight expressions (FERPlus)."
+)
+LICENCE = (
+    "The votes are MIT (Microsoft). The pictures carry no open licence: they are crops of web "
+    "search results, given out for a Kaggle challenge in 2013 and a research benchmark since. Do "
+    "not publish this folder; give others the command that builds it."
 )
 
 
@@ -259,31 +266,11 @@ def _counts(path: Path, index: int, texts: Sequence[str]) -> tuple[int, ...]:
 
 
 def _parquet_rows(shards: list[Path], usages: AbstractSet[str]) -> Iterator[FerPlusRow]:
-    """Rows of Parquet shards, each in order itself, in the order of `row_index`."""
-    names = ["row_index", "usage", "image_png", *(f"votes_{name}" for name in VOTES)]
-    path = shards[0]
-    try:
-        for path in sorted(shards, key=lambda shard: _first_row(shard, names)):
-            for batch in pq.ParquetFile(path).iter_batches(batch_size=512, columns=names):
-                for row in batch.to_pylist():
-                    if row["usage"] in usages:
-                        votes = tuple(int(row[name]) for name in names[3:])
-                        pixels = _decoded(path, row["row_index"], row["image_png"])
-                        yield FerPlusRow(row["row_index"], row["usage"], pixels, votes)
-    except (pa.ArrowException, OSError, TypeError) as error:
-        raise DataFormatError(
-            f"{path}: expected a readable Parquet shard ({error}). Fetch or write it again."
-        ) from error
-
-
-def _first_row(path: Path, names: list[str]) -> int:
-    """The first `row_index` of a shard, once its columns are known to be there."""
-    file = pq.ParquetFile(path)
-    missing = [name for name in names if name not in file.schema_arrow.names]
-    if missing or not file.metadata.num_rows:
-        reason = f"no column {', '.join(missing)}" if missing else "no rows"
-        raise DataFormatError(f"{path}: expected a shard with {', '.join(names)}; it has {reason}.")
-    return next(file.iter_batches(batch_size=1, columns=["row_index"]))["row_index"][0].as_py()
+    """Rows of Parquet shards that hold pictures and votes."""
+    names = ("row_index", "usage", "image_png", *(f"votes_{name}" for name in VOTES))
+    for path, (index, usage, png, *votes) in parquet_columns(shards, names):
+        if usage in usages:
+            yield FerPlusRow(index, usage, _decoded(path, index, png), tuple(votes))
 
 
 def _decoded(path: Path, index: int, data: bytes | None) -> bytes:
@@ -328,6 +315,9 @@ class FerPlus(datasets.GeneratorBasedBuilder):
     label.
     """
 
+    SUMMARY = DESCRIPTION
+    NEEDS = f"{IMAGE_FILES[0]} (or {IMAGE_FILES[1]}) and {VOTE_FILE}, or Parquet shards of both"
+
     BUILDER_CONFIG_CLASS = FerPlusConfig
     BUILDER_CONFIGS = [
         FerPlusConfig(name="category", version=datasets.Version("1.0.0")),
@@ -342,7 +332,9 @@ class FerPlus(datasets.GeneratorBasedBuilder):
             raise UsageError(f"rule {self.config.rule!r}: expected one of {', '.join(RULES)}")
         if self.config.name == "conversation" and self.config.annotator is None:
             raise UsageError("the configuration conversation needs an annotator; pass annotator=")
-        return datasets.DatasetInfo(features=FEATURES)
+        return datasets.DatasetInfo(
+            description=DESCRIPTION, homepage=HOMEPAGE, license=LICENCE, features=FEATURES
+        )
 
     def _split_generators(
         self, dl_manager: datasets.DownloadManager

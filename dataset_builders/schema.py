@@ -6,9 +6,8 @@ source was.
 """
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from datasets import Features, Image, List, Value
 from PIL import Image as PILImage
@@ -84,8 +83,14 @@ class ExpressionRecord:
         return PILImage.open(io.BytesIO(self.images[0]))
 
 
-Annotator = Callable[[ExpressionRecord], list[Message]]
-"""Writes the conversation about a record: turns that alternate user and assistant, user first."""
+class Annotator(Protocol):
+    """Writes the conversation about a record."""
+
+    def __call__(self, record: ExpressionRecord) -> list[Message]:
+        """Turns about the record that alternate user and assistant, user first."""
+
+    def summary(self) -> str:
+        """What was written so far and from what, one paragraph for the built folder's README."""
 
 
 def built_row(record: ExpressionRecord, messages: list[Message]) -> dict[str, Any]:

@@ -3,10 +3,14 @@
 import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from emo_llama.errors import DataFormatError
 
-__all__ = ["csv_columns"]
+__all__ = ["csv_columns", "parquet_columns"]
 
 
 def csv_columns(path: Path, columns: Sequence[str], advice: str) -> Iterator[list[str]]:
@@ -45,3 +49,54 @@ def csv_columns(path: Path, columns: Sequence[str], advice: str) -> Iterator[lis
                 yield [row[place].strip() for place in places]
     except (UnicodeDecodeError, csv.Error, OSError) as error:
         raise DataFormatError(f"{path}: expected a CSV text file ({error}). {advice}.") from error
+
+
+def parquet_columns(
+    shards: Sequence[Path], columns: Sequence[str]
+) -> Iterator[tuple[Path, tuple[Any, ...]]]:
+    """The named columns of Parquet shards, row by row, each with the shard that it is from.
+
+    Args:
+        shards (`Sequence[Path]`):
+            The files. They are read in the order of the first value of the first column, and each
+            is taken to be in order itself.
+        columns (`Sequence[str]`):
+            Names of the columns to give, in this order; none of them may hold a null.
+
+    Yields:
+        `tuple[Path, tuple]`: The shard, and the values of one row.
+
+    Raises:
+        DataFormatError: A shard is damaged, empty, lacks a column or holds a null.
+    """
+    path = shards[0]
+    try:
+        firsts = {}
+        for path in shards:
+            firsts[path] = _first_value(path, columns)
+        for path in sorted(shards, key=firsts.__getitem__):
+            for batch in pq.ParquetFile(path).iter_batches(batch_size=512, columns=list(columns)):
+                values = [batch[name].to_pylist() for name in columns]
+                for row in zip(*values, strict=True):
+                    if None in row:
+                        raise DataFormatError(
+                            f"{path}: a row has nothing in {columns[row.index(None)]}. "
+                            "Fetch or write the shard again."
+                        )
+                    yield path, row
+    except (pa.ArrowException, OSError) as error:
+        raise DataFormatError(
+            f"{path}: expected a readable Parquet shard ({error}). Fetch or write it again."
+        ) from error
+
+
+def _first_value(path: Path, columns: Sequence[str]) -> Any:
+    """The first value of the first column, once all columns are known to be there."""
+    file = pq.ParquetFile(path)
+    missing = [name for name in columns if name not in file.schema_arrow.names]
+    if missing or not file.metadata.num_rows:
+        reason = f"no column {', '.join(missing)}" if missing else "no rows"
+        raise DataFormatError(
+            f"{path}: expected a Parquet shard with {', '.join(columns)}; it has {reason}."
+        )
+    return next(file.iter_batches(batch_size=1, columns=[columns[0]]))[columns[0]][0].as_py()
