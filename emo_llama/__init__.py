@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from emo_llama.records import Face, FrameFace, Result
     from emo_llama.recognizer import EmotionRecognizer
+    from emo_llama.records import Face, FrameFace, Result
 
 __all__ = ["EmotionRecognizer", "Face", "FrameFace", "Result", "__version__"]
 

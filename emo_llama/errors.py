@@ -65,7 +65,6 @@ def require(name: str, extra: str) -> ModuleType:
         MissingDependencyError: The module is missing or fails to import.
 
     Example:
-
     ```python
     >>> from emo_llama.errors import require
 

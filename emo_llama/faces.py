@@ -16,11 +16,10 @@ from importlib.util import find_spec
 from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
+from emo_llama.boxes import Box, Framing, area, clip, overlap
 from emo_llama.errors import MissingDependencyError, UsageError, require
-
-Box = tuple[float, float, float, float]
 
 DETECTORS = ("auto", "mediapipe", "cascade", "none")
 
@@ -34,37 +33,6 @@ MESH_TO_68 = (
     *(61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181),
     *(78, 82, 13, 312, 308, 317, 14, 87),
 )
-
-
-@dataclass(frozen=True)
-class Framing:
-    """How to get from a detector's box to the canonical crop.
-
-    Attributes:
-        scale (`float`):
-            Side of the crop over the longer side of the box.
-        shift (`float`):
-            How far the centre moves down, over the longer side of the box.
-    """
-
-    scale: float
-    shift: float
-
-    def apply(self, box: Box) -> Box:
-        """Frame one box.
-
-        Args:
-            box (`tuple[float, float, float, float]`):
-                xyxy, pixels.
-
-        Returns:
-            `tuple[float, float, float, float]`: The canonical square, xyxy, pixels; it may reach
-            beyond the image.
-        """
-        side = max(box[2] - box[0], box[3] - box[1])
-        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2 + self.shift * side
-        half = side * self.scale / 2
-        return (x - half, y - half, x + half, y + half)
 
 
 # Medians over 400 images of FERPlus' PublicTest split, each found by the detector in question: the
@@ -170,7 +138,9 @@ class MediapipeDetector:
         Returns:
             `list[Detection]`: The faces, largest first.
         """
-        found = [d for name in self.models for d in self._detect_in(image, (0, 0, *image.size), name)]
+        found = [
+            d for name in self.models for d in self._detect_in(image, (0, 0, *image.size), name)
+        ]
         found = merge_detections(found)
         for side in _tile_sides(image.size):
             if found and _small_side(found) > side / 3:
@@ -189,13 +159,12 @@ class MediapipeDetector:
         for candidate in self._detect_in(image, tile, "mediapipe-far"):
             if _cut_by_tile(candidate.box, tile, image.size):
                 continue
-            region = _clip(Framing(scale=2.5, shift=0.0).apply(candidate.box), image.size)
+            region = clip(Framing(scale=2.5).apply(candidate.box), image.size)
             second = self._detect_in(image, region, "mediapipe-near")
             confirmed += [
                 d
                 for d in second
-                if (d.score or 0.0) >= self.confirming_score
-                and overlap(d.box, candidate.box) > 0.5
+                if (d.score or 0.0) >= self.confirming_score and overlap(d.box, candidate.box) > 0.5
             ][:1]
         return confirmed
 
@@ -271,44 +240,11 @@ def merge_detections(detections: Sequence[Detection]) -> list[Detection]:
         `list[Detection]`: The best-scored of each group that overlaps, largest first.
     """
     kept: list[Detection] = []
-    best_first = sorted(detections, key=lambda d: (d.score or 0.0, _area(d.box)), reverse=True)
+    best_first = sorted(detections, key=lambda d: (d.score or 0.0, area(d.box)), reverse=True)
     for detection in best_first:
         if all(overlap(detection.box, other.box) < 0.5 for other in kept):
             kept.append(detection)
-    return sorted(kept, key=lambda d: _area(d.box), reverse=True)
-
-
-def intersection_over_union(a: Box, b: Box) -> float:
-    """Measure how well two boxes agree.
-
-    Args:
-        a (`tuple[float, float, float, float]`):
-            xyxy.
-        b (`tuple[float, float, float, float]`):
-            xyxy.
-
-    Returns:
-        `float`: Shared area over covered area, 0 to 1.
-    """
-    shared = _shared_area(a, b)
-    covered = _area(a) + _area(b) - shared
-    return shared / covered if covered > 0 else 0.0
-
-
-def overlap(a: Box, b: Box) -> float:
-    """Measure how much of the smaller box lies in the other.
-
-    Args:
-        a (`tuple[float, float, float, float]`):
-            xyxy.
-        b (`tuple[float, float, float, float]`):
-            xyxy.
-
-    Returns:
-        `float`: Shared area over the smaller area, 0 to 1.
-    """
-    smaller = min(_area(a), _area(b))
-    return _shared_area(a, b) / smaller if smaller > 0 else 0.0
+    return sorted(kept, key=lambda d: area(d.box), reverse=True)
 
 
 class FaceMesh:
@@ -319,7 +255,6 @@ class FaceMesh:
     """
 
     working_side = 192  # the mesh model's own input
-    margin = 0.25  # the detector before the mesh misses faces that touch the border
 
     def __init__(self) -> None:
         solutions = _mediapipe_solutions()
@@ -329,38 +264,38 @@ class FaceMesh:
             )
             self.mesh.process(np.zeros((64, 64, 3), dtype=np.uint8))
 
-    def landmarks(self, image: Image.Image) -> np.ndarray | None:
+    def landmarks(self, image: Image.Image, border: int = 24) -> np.ndarray | None:
         """Find the landmarks of the one face that fills an image.
 
         Args:
             image (`PIL.Image.Image`):
-                A face crop, any mode and size.
+                A face crop, any mode; it is made square.
+            border (`int`, *optional*, defaults to 24):
+                Black border around the crop, in pixels of the 192 that the mesh sees. The detector
+                before the mesh misses faces that touch the border; 0 where the crop has a margin.
 
         Returns:
             `np.ndarray` of shape (68, 2), float32, or `None`: x and y, -1 at the left and upper
             edge of the image, 1 at the right and lower; `None` where no face is found.
         """
-        factor = self.working_side / max(image.size)
-        width, height = (max(1, round(side * factor)) for side in image.size)
-        pixels = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC))
-        pad = round(self.margin * self.working_side)
-        padded = np.pad(pixels, ((pad, pad), (pad, pad), (0, 0)), mode="edge")
-        faces = self.mesh.process(np.ascontiguousarray(padded)).multi_face_landmarks
+        inner = self.working_side - 2 * border
+        resized = image.convert("RGB").resize((inner, inner), Image.Resampling.BICUBIC)
+        faces = self.mesh.process(np.array(ImageOps.expand(resized, border))).multi_face_landmarks
         if not faces:
             return None
         points = faces[0].landmark
-        padded_size = np.array([padded.shape[1], padded.shape[0]], dtype=np.float32)
         xy = np.array([[points[i].x, points[i].y] for i in MESH_TO_68], dtype=np.float32)
-        xy = (xy * padded_size - pad) / np.array([width, height], dtype=np.float32)  # (68, 2)
-        return xy * 2 - 1
+        return (xy * self.working_side - border) / inner * 2 - 1  # (68, 2)
 
 
-def mesh_landmarks(image: Image.Image) -> np.ndarray | None:
+def mesh_landmarks(image: Image.Image, border: int = 24) -> np.ndarray | None:
     """Find the 68 landmarks of the one face that fills an image, with mediapipe.
 
     Args:
         image (`PIL.Image.Image`):
-            A face crop, any mode and size.
+            A face crop, any mode; it is made square.
+        border (`int`, *optional*, defaults to 24):
+            As in [`FaceMesh.landmarks`].
 
     Returns:
         `np.ndarray` of shape (68, 2), float32, or `None`: x and y, -1 at the left and upper edge of
@@ -369,7 +304,7 @@ def mesh_landmarks(image: Image.Image) -> np.ndarray | None:
     Raises:
         MissingDependencyError: mediapipe is not installed.
     """
-    return _shared_mesh().landmarks(image)
+    return _shared_mesh().landmarks(image, border)
 
 
 @lru_cache(maxsize=1)
@@ -402,20 +337,7 @@ def _quiet_stderr() -> Iterator[None]:
 
 def _detection(box: Box, score: float | None, framing: Framing, size: tuple[int, int]) -> Detection:
     """Clip a box to the image and frame the face."""
-    return Detection(_clip(box, size), score, framing.apply(box))
-
-
-def _clip(box: Box, size: tuple[int, int]) -> Box:
-    width, height = map(float, size)
-    return (max(box[0], 0.0), max(box[1], 0.0), min(box[2], width), min(box[3], height))
-
-
-def _area(box: Box) -> float:
-    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
-
-
-def _shared_area(a: Box, b: Box) -> float:
-    return _area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
+    return Detection(clip(box, size), score, framing.apply(box))
 
 
 def _small_side(detections: Sequence[Detection]) -> float:

@@ -72,7 +72,6 @@ def read_image(source: str | os.PathLike | bytes | Image.Image | np.ndarray) -> 
         MediaError: The file is not an image of a known format, is broken, or is too large.
 
     Example:
-
     ```python
     >>> import numpy as np
     >>> from emo_llama.media import read_image
@@ -244,7 +243,7 @@ def read_video(
 
 
 def _is_media(path: Path) -> bool:
-    """Whether a file in a folder is worth trying: a known suffix, not hidden, not a special file."""
+    """Whether a file in a folder is worth trying: known suffix, not hidden, nothing special."""
     known = path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
     return known and not path.name.startswith(".") and path.is_file()
 
@@ -289,8 +288,8 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
     width, height = image.size
     if width * height > MAX_IMAGE_PIXELS:
         raise MediaError(
-            f"{name}: {width} x {height} pixels, more than the {MAX_IMAGE_PIXELS / 1e6:.0f} million "
-            "that are read. Save it smaller."
+            f"{name}: {width} x {height} pixels, more than the {MAX_IMAGE_PIXELS / 1e6:.0f} "
+            "million that are read. Save it smaller."
         )
     if width == 0 or height == 0:
         raise MediaError(f"{name}: the image has no pixels ({width} x {height}).")

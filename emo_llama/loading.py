@@ -1,0 +1,62 @@
+"""Loads a model of this project from a folder or the Hub, with messages for what can be wrong."""
+
+import os
+from pathlib import Path
+
+from emo_llama.errors import ModelNotFoundError
+from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
+
+EMBEDDED_MODEL = Path(__file__).parent / "assets" / "emo-llama-tiny"
+
+
+def load_model(
+    source: str | os.PathLike | None = None,
+) -> tuple[EmoLlamaForConditionalGeneration, EmoLlamaProcessor]:
+    """Load a model and its processor with the installed code; no remote code is run.
+
+    Args:
+        source (`str` or `PathLike`, *optional*):
+            A folder, or a Hub repository such as `"team/name"`. The embedded model by default;
+            only a Hub repository needs the network.
+
+    Returns:
+        `tuple[EmoLlamaForConditionalGeneration, EmoLlamaProcessor]`: On the CPU.
+
+    Raises:
+        ModelNotFoundError: The folder or repository holds no model of this project.
+    """
+    source = EMBEDDED_MODEL if source is None else source
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        _check_folder(folder)
+        source = folder
+    elif _looks_like_path(source):
+        raise ModelNotFoundError(f"{source}: no such folder. Name a folder that holds a model.")
+    try:
+        model = EmoLlamaForConditionalGeneration.from_pretrained(source, use_safetensors=True)
+        return model, EmoLlamaProcessor.from_pretrained(source)
+    except (OSError, ValueError) as error:
+        raise ModelNotFoundError(
+            f"{source}: no EMO-LLaMA model could be loaded from here: {error}"
+        ) from error
+
+
+def _looks_like_path(source: str | os.PathLike) -> bool:
+    """Whether this can be no Hub repository: those are `name` or `team/name`."""
+    text = os.fspath(source)
+    return isinstance(source, Path) or text.startswith((".", "~", "/")) or text.count("/") > 1
+
+
+def _check_folder(folder: Path) -> None:
+    """Say what a folder lacks, before transformers says it in its own way."""
+    missing = [
+        name for name in ("config.json", "processor_config.json") if not (folder / name).is_file()
+    ]
+    if not any(folder.glob("*.safetensors")):
+        missing.append("*.safetensors")
+    if missing:
+        raise ModelNotFoundError(
+            f"{folder}: expected a model of this project, but the folder lacks "
+            f"{', '.join(missing)}. Name a folder that `emo-llama train` or `emo-llama export` "
+            "wrote."
+        )

@@ -1,0 +1,403 @@
+"""From a picture or a clip to named expressions: the one object that users hold.
+
+It joins the parts: reading (`media`), finding faces (`faces`), scoring labels (`scoring`), asking
+for a sentence, and following people through a video (`tracking`). It decides the order of these
+steps and what becomes of bad input: a record with an error, so that the next input is done.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from emo_llama.boxes import Box, clip, grow
+from emo_llama.errors import EmoLlamaError, UsageError
+from emo_llama.faces import Detection, FaceDetector, load_detector
+from emo_llama.loading import load_model
+from emo_llama.media import media_kind, read_image, read_video
+from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
+from emo_llama.prompts import conversation_question
+from emo_llama.records import Face, FrameFace, Result, error_record, named_probabilities
+from emo_llama.scoring import LabelScorer, prepare_inputs, render_prompt
+from emo_llama.tracking import FaceTracker, TrackedPerson
+
+Source = str | os.PathLike | bytes | Image.Image | np.ndarray
+
+FRAMES_AT_ONCE = 16  # frames of a video held in memory
+
+
+class EmotionRecognizer:
+    """Names and explains the expression of every face in images and videos.
+
+    Use [`~EmotionRecognizer.from_pretrained`] to make one.
+
+    Args:
+        model ([`~emo_llama.modeling.EmoLlamaForConditionalGeneration`]):
+            The model.
+        processor ([`~emo_llama.modeling.EmoLlamaProcessor`]):
+            Its processor.
+        detector (`FaceDetector`, *optional*):
+            What finds the faces; `None`: each whole image is a face.
+        abstain_below (`float`, *optional*, defaults to 0.0):
+            Faces whose best label is less probable than this are marked as abstained.
+        max_new_tokens (`int`, *optional*, defaults to 64):
+            The longest answer, tokens.
+
+    Example:
+    ```python
+    >>> import numpy as np
+    >>> from emo_llama import EmotionRecognizer
+    >>> from emo_llama.testing import tiny_model, tiny_processor
+
+    >>> recognizer = EmotionRecognizer(tiny_model(), tiny_processor())
+    >>> result = recognizer(np.zeros((48, 48, 3), dtype=np.uint8))
+    >>> len(result.faces), len(result.faces[0].probabilities)
+    (1, 8)
+    ```
+    """
+
+    def __init__(
+        self,
+        model: EmoLlamaForConditionalGeneration,
+        processor: EmoLlamaProcessor,
+        detector: FaceDetector | None = None,
+        abstain_below: float = 0.0,
+        max_new_tokens: int = 64,
+    ) -> None:
+        self.model = model.eval()
+        self.processor = processor
+        self.detector = detector
+        self.abstain_below = abstain_below
+        self.max_new_tokens = max_new_tokens
+        self.labels = tuple(label for _, label in sorted(model.config.id2label.items()))
+        self._scorer = LabelScorer(model, processor, self.labels)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | os.PathLike | None = None,
+        detector: str = "auto",
+        device: str | torch.device | None = None,
+        **kwargs: Any,
+    ) -> "EmotionRecognizer":
+        """Load a recognizer.
+
+        Args:
+            model (`str` or `PathLike`, *optional*):
+                A folder that holds a model of this project, or a Hub repository. The embedded
+                model by default; only a Hub repository needs the network.
+            detector (`str`, *optional*, defaults to `"auto"`):
+                `"mediapipe"`, `"cascade"`, `"auto"` (the best that is installed), or `"none"`:
+                each whole image is a face.
+            device (`str` or `torch.device`, *optional*):
+                Where the model runs; the GPU where there is one, by default.
+            kwargs (`dict`, *optional*):
+                For the constructor, as `abstain_below`.
+
+        Returns:
+            [`EmotionRecognizer`]: Ready to use.
+
+        Raises:
+            ModelNotFoundError: The folder or repository holds no model of this project.
+        """
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        loaded, processor = load_model(model)
+        return cls(loaded.to(device), processor, load_detector(detector), **kwargs)
+
+    def __call__(
+        self, source: Source | Sequence[Source], question: str | None = None
+    ) -> Result | list[Result]:
+        """Recognise the expressions in one input or several.
+
+        Args:
+            source (`str`, `PathLike`, `bytes`, `PIL.Image.Image`, `np.ndarray` or a list of them):
+                Images; videos by path.
+            question (`str`, *optional*):
+                Asked about each face instead of the usual one; the answer is the face's `text`.
+
+        Returns:
+            [`Result`] or `list[Result]`: One an input. What cannot be read has an `error`.
+        """
+        if isinstance(source, (list, tuple)):
+            return [self.recognize(item, question) for item in source]
+        return self.recognize(source, question)
+
+    def recognize(
+        self,
+        source: Source,
+        question: str | None = None,
+        describe: bool = True,
+        landmarks: bool = False,
+    ) -> Result:
+        """Recognise the expressions in one input.
+
+        Args:
+            source (`str`, `PathLike`, `bytes`, `PIL.Image.Image` or `np.ndarray`):
+                An image, or the path of a video.
+            question (`str`, *optional*):
+                Asked about each face instead of the usual one.
+            describe (`bool`, *optional*, defaults to `True`):
+                Whether to ask at all; without, `text` stays `None` and all is faster.
+            landmarks (`bool`, *optional*, defaults to `False`):
+                Whether to add the landmarks that the model's face network sees; images only.
+
+        Returns:
+            [`Result`]: Its `error` says why an input could not be read.
+
+        Raises:
+            UsageError: The input is of no type that is known here.
+        """
+        is_path = isinstance(source, (str, os.PathLike))
+        path = str(source) if is_path else None
+        kind = media_kind(source) if is_path else "image"
+        asked = question or (conversation_question() if describe else None)
+        try:
+            if kind == "video":
+                faces = self._video_faces(path, asked)
+            else:
+                faces = self.image_faces(read_image(source), asked, landmarks)
+        except UsageError:
+            raise
+        except (EmoLlamaError, OSError) as error:
+            return Result(path=path, kind=kind, error=error_record(error))
+        return Result(path=path, kind=kind, faces=faces)
+
+    def image_faces(
+        self,
+        image: Image.Image,
+        question: str | None = None,
+        landmarks: bool = False,
+        detections: Sequence[Detection] | None = None,
+    ) -> list[Face]:
+        """Recognise the expressions in one opened image.
+
+        Args:
+            image (`PIL.Image.Image`):
+                The image, RGB, as displayed.
+            question (`str`, *optional*):
+                Asked about each face; without, `text` stays `None`.
+            landmarks (`bool`, *optional*, defaults to `False`):
+                Whether to add the landmarks that the model's face network sees.
+            detections (`Sequence[Detection]`, *optional*):
+                The faces, where they are known already.
+
+        Returns:
+            `list[Face]`: Largest first; empty where no face was found.
+        """
+        found = self.find_faces(image) if detections is None else list(detections)
+        if not found:
+            return []
+        images, crops = [image] * len(found), [clip(d.crop, image.size) for d in found]
+        probabilities = self.score_labels(images, crops)
+        texts = self.answer(images, crops, question) if question else [None] * len(found)
+        points = self.landmarks(images, crops) if landmarks else [None] * len(found)
+        return [
+            replace(self._face(d, row), text=text, landmarks=xy)
+            for d, row, text, xy in zip(found, probabilities, texts, points, strict=True)
+        ]
+
+    def find_faces(self, image: Image.Image) -> list[Detection]:
+        """Find the faces of an image.
+
+        Args:
+            image (`PIL.Image.Image`):
+                The image, RGB.
+
+        Returns:
+            `list[Detection]`: Largest first; without a detector, the whole image.
+        """
+        if self.detector is not None:
+            return self.detector.detect(image)
+        whole = (0.0, 0.0, float(image.width), float(image.height))
+        return [Detection(box=whole, score=None, crop=whole)]
+
+    def score_labels(
+        self,
+        images: Sequence[Image.Image],
+        boxes: Sequence[Box | None] | None = None,
+        batch_size: int = 32,
+    ) -> np.ndarray:
+        """Give the probability of each label for each picture, by the likelihood of its text.
+
+        Args:
+            images (`Sequence[PIL.Image.Image]`):
+                Pictures, RGB.
+            boxes (`Sequence[tuple[float, float, float, float] | None]`, *optional*):
+                The face of each picture, xyxy pixels; without it each whole picture is the face.
+            batch_size (`int`, *optional*, defaults to 32):
+                Pictures in one pass.
+
+        Returns:
+            `np.ndarray` of shape (n, n_labels), float64: In the order of `labels`.
+        """
+        return self._scorer.score(images, boxes, batch_size)
+
+    @torch.inference_mode()
+    def answer(
+        self,
+        images: Sequence[Image.Image],
+        boxes: Sequence[Box | None] | None,
+        question: str,
+        batch_size: int = 32,
+    ) -> list[str]:
+        """Answer one question about each of many pictures.
+
+        Args:
+            images (`Sequence[PIL.Image.Image]`):
+                Pictures, RGB.
+            boxes (`Sequence[tuple[float, float, float, float] | None]`, *optional*):
+                The face of each picture, xyxy pixels; without it each whole picture is the face.
+            question (`str`):
+                The question.
+            batch_size (`int`, *optional*, defaults to 32):
+                Pictures in one pass.
+
+        Returns:
+            `list[str]`: The answers, always the same for the same picture.
+        """
+        prompt = render_prompt(self.processor, question)
+        answers: list[str] = []
+        for start in range(0, len(images), batch_size):
+            part = slice(start, start + batch_size)
+            inputs = prepare_inputs(
+                self.processor, prompt, images[part], None if boxes is None else boxes[part]
+            )
+            answers += self._generate(inputs)
+        return answers
+
+    def ask(self, source: Source, question: str) -> str:
+        """Answer a question about the largest face of an image, or about a video.
+
+        Args:
+            source (`str`, `PathLike`, `bytes`, `PIL.Image.Image` or `np.ndarray`):
+                An image, or the path of a video.
+            question (`str`):
+                The question.
+
+        Returns:
+            `str`: The model's answer.
+
+        Raises:
+            EmoLlamaError: The input cannot be read.
+        """
+        if isinstance(source, (str, os.PathLike)) and media_kind(source) == "video":
+            return self._ask_video(source, question)
+        image = read_image(source)
+        found = self.find_faces(image)
+        box = clip(found[0].crop, image.size) if found else None
+        return self.answer([image], [box], question)[0]
+
+    @torch.inference_mode()
+    def landmarks(
+        self, images: Sequence[Image.Image], boxes: Sequence[Box]
+    ) -> list[np.ndarray | None]:
+        """Place the 68 landmarks of each face with the model's own face network.
+
+        Args:
+            images (`Sequence[PIL.Image.Image]`):
+                Pictures, RGB.
+            boxes (`Sequence[tuple[float, float, float, float]]`):
+                The face of each picture, xyxy pixels.
+
+        Returns:
+            `list[np.ndarray | None]`: (68, 2) float32, pixels of the picture; `None` each where
+            the model has no face network.
+        """
+        face_model = self.model.model.face_model
+        if face_model is None:
+            return [None] * len(images)
+        image_processor = self.processor.image_processor
+        inputs = image_processor(list(images), face_boxes=list(boxes), return_tensors="pt")
+        crops = inputs["face_pixel_values"].to(self.model.device, self.model.dtype)
+        points = face_model.encode(crops)[2].float().cpu().numpy()  # (n, 68, 2) in [-1, 1]
+        regions = [
+            grow(box, image_processor.face_margin, image.size)
+            for image, box in zip(images, boxes, strict=True)
+        ]
+        return [
+            (xy + 1) / 2 * np.subtract(r[2:], r[:2]) + np.array(r[:2])
+            for xy, r in zip(points, regions, strict=True)
+        ]
+
+    def _generate(self, inputs: Any) -> list[str]:
+        """Generate greedily and decode what is new."""
+        inputs = inputs.to(self.model.device)
+        ids = self.model.generate(**inputs, max_new_tokens=self.max_new_tokens, do_sample=False)
+        new = ids[:, inputs["input_ids"].shape[1] :]
+        texts = self.processor.batch_decode(new, skip_special_tokens=True)
+        return [text.strip() for text in texts]
+
+    def _face(self, detection: Detection, row: np.ndarray) -> Face:
+        """One face from its detection and its row of probabilities."""
+        confidence = float(row.max())
+        return Face(
+            box=detection.box,
+            detection_score=detection.score,
+            label=self.labels[int(row.argmax())],
+            probabilities=named_probabilities(self.labels, row),
+            confidence=confidence,
+            abstained=confidence < self.abstain_below,
+        )
+
+    def _ask_video(self, path: str | os.PathLike, question: str) -> str:
+        """Answer a question about the largest face of each frame of a whole clip."""
+        frames = list(read_video(path, self.processor.video_fps, self.processor.max_frames))
+        found = [self.find_faces(frame.image) for frame in frames]
+        boxes = [
+            clip(faces[0].crop, frame.image.size) if faces else None
+            for frame, faces in zip(frames, found, strict=True)
+        ]
+        inputs = self.processor(
+            videos=[[frame.image for frame in frames]],
+            text=[render_prompt(self.processor, question, kind="video")],
+            video_face_boxes=[boxes],
+            add_special_tokens=False,
+            return_tensors="pt",
+        )
+        with torch.inference_mode():
+            return self._generate(inputs)[0]
+
+    def _video_faces(self, path: str, question: str | None) -> list[Face]:
+        """Follow each person through a video; a fixed number of frames is held at a time."""
+        frames = read_video(path)
+        tracker = FaceTracker()
+        people: dict[int, TrackedPerson] = defaultdict(TrackedPerson)
+        while chunk := list(islice(frames, FRAMES_AT_ONCE)):
+            seen = [(frame, d) for frame in chunk for d in self.find_faces(frame.image)]
+            if not seen:
+                continue
+            numbers: list[int] = []
+            for frame in chunk:
+                boxes = [d.box for f, d in seen if f is frame]
+                numbers += tracker.update(frame.time, boxes)
+            images = [frame.image for frame, _ in seen]
+            crops = [clip(d.crop, frame.image.size) for frame, d in seen]
+            rows = self.score_labels(images, crops)
+            for number, (frame, detection), row in zip(numbers, seen, rows, strict=True):
+                people[number].add(frame, detection, row)
+        return [self._tracked_face(n, person, question) for n, person in sorted(people.items())]
+
+    def _tracked_face(self, number: int, person: TrackedPerson, question: str | None) -> Face:
+        """One entry for a person: the mean over the frames, and the frame that shows it best."""
+        mean = np.mean([row for _, _, row in person.seen], axis=0)
+        image, detection = person.best_view(int(mean.argmax()))
+        text = None
+        if question:
+            text = self.answer([image], [clip(detection.crop, image.size)], question)[0]
+        frames = [
+            FrameFace(
+                time=time,
+                box=box,
+                label=self.labels[int(row.argmax())],
+                probabilities=named_probabilities(self.labels, row),
+            )
+            for time, box, row in person.seen
+        ]
+        return replace(self._face(detection, mean), text=text, track=number, frames=frames)

@@ -1,0 +1,188 @@
+"""Label probabilities from a language model: the likelihood of each label's text.
+
+All labels share one prompt with one picture, so that the prompt is run once and its keys and values
+are repeated, once a label; the labels' own tokens then run as one batch. Reading the label off
+generated text is deliberately not offered: "sad, not happy" is no happiness.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from emo_llama.boxes import Box
+from emo_llama.errors import EmoLlamaError
+from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
+from emo_llama.prompts import category_question
+
+
+class LabelScorer:
+    """Scores a fixed list of labels for pictures of faces.
+
+    Args:
+        model ([`~emo_llama.modeling.EmoLlamaForConditionalGeneration`]):
+            The model, in evaluation mode.
+        processor ([`~emo_llama.modeling.EmoLlamaProcessor`]):
+            Its processor.
+        labels (`Sequence[str]`):
+            The labels, in the order that the question names them.
+
+    Raises:
+        EmoLlamaError: The chat template does not append the answer to the prompt unchanged.
+    """
+
+    def __init__(
+        self,
+        model: EmoLlamaForConditionalGeneration,
+        processor: EmoLlamaProcessor,
+        labels: Sequence[str],
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.labels = tuple(labels)
+        self.prompt = render_prompt(processor, category_question(self.labels))
+        self.ids, self.mask = self._label_ids()
+
+    def score(
+        self,
+        images: Sequence[Image.Image],
+        boxes: Sequence[Box | None] | None = None,
+        batch_size: int = 32,
+    ) -> np.ndarray:
+        """Score the labels for each picture.
+
+        Args:
+            images (`Sequence[PIL.Image.Image]`):
+                Pictures, RGB.
+            boxes (`Sequence[tuple[float, float, float, float] | None]`, *optional*):
+                The face of each picture, xyxy pixels, or `None` where there is none. Without it
+                each whole picture is the face.
+            batch_size (`int`, *optional*, defaults to 32):
+                Pictures in one pass.
+
+        Returns:
+            `np.ndarray` of shape (n, n_labels), float64: Probabilities, calibrated by the
+            config's `label_temperature`; each row sums to 1.
+        """
+        rows = [
+            self._score_batch(images[part], None if boxes is None else boxes[part])
+            for part in _slices(len(images), batch_size)
+        ]
+        return np.concatenate(rows) if rows else np.empty((0, len(self.labels)))
+
+    @torch.inference_mode()
+    def _score_batch(
+        self, images: Sequence[Image.Image], boxes: Sequence[Box | None] | None
+    ) -> np.ndarray:
+        """Prefill the shared prompt, then run every label behind it."""
+        inputs = prepare_inputs(self.processor, self.prompt, images, boxes).to(self.model.device)
+        batch, labels = len(images), len(self.labels)
+        prefill = self.model(**inputs, use_cache=True, logits_to_keep=1)
+        first = prefill.logits.repeat_interleave(labels, dim=0)  # (B * L, 1, V)
+        logits = first
+        ids = self.ids.to(self.model.device).repeat(batch, 1)  # (B * L, T)
+        mask = self.mask.to(self.model.device).repeat(batch, 1)
+        if ids.shape[1] > 1:
+            cache = prefill.past_key_values
+            cache.batch_repeat_interleave(labels)
+            before = inputs["attention_mask"].repeat_interleave(labels, dim=0)
+            rest = self.model(
+                input_ids=ids[:, :-1],
+                attention_mask=torch.cat([before, mask[:, :-1]], dim=1),
+                past_key_values=cache,
+                use_cache=True,
+            )
+            logits = torch.cat([first, rest.logits], dim=1)  # (B * L, T, V)
+        log_probs = logits.float().log_softmax(-1).gather(-1, ids[..., None])[..., 0]
+        totals = (log_probs * mask).sum(-1).view(batch, labels).double()
+        scaled = totals / self.model.config.label_temperature
+        return scaled.softmax(-1).cpu().numpy()
+
+    def _label_ids(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids of each label with its end token, right-padded, and their mask: (L, T)."""
+        tokenize = self.processor.tokenizer
+        question = category_question(self.labels)
+        prompt = tokenize(self.prompt, add_special_tokens=False)["input_ids"]
+        rows = []
+        for label in self.labels:
+            text = render_prompt(self.processor, question, answer=label)
+            ids = tokenize(text, add_special_tokens=False)["input_ids"]
+            if ids[: len(prompt)] != prompt or len(ids) == len(prompt):
+                raise EmoLlamaError(
+                    f"The answer {label!r} changes how the prompt before it is tokenized, so that "
+                    "its likelihood cannot be read. Put the space before the answer into the "
+                    "answer, as the default chat template does."
+                )
+            rows.append(torch.tensor(ids[len(prompt) :]))
+        pad = torch.nn.utils.rnn.pad_sequence
+        ids = pad(rows, batch_first=True)
+        mask = pad([torch.ones_like(row) for row in rows], batch_first=True)
+        return ids, mask
+
+
+def render_prompt(
+    processor: EmoLlamaProcessor, question: str, answer: str | None = None, kind: str = "image"
+) -> str:
+    """Write a question about one picture as the model's prompt.
+
+    Args:
+        processor ([`~emo_llama.modeling.EmoLlamaProcessor`]):
+            Gives the chat template.
+        question (`str`):
+            The question.
+        answer (`str`, *optional*):
+            The answer to append with its end token. Without it the prompt ends where the answer
+            begins.
+        kind (`str`, *optional*, defaults to `"image"`):
+            `"image"` or `"video"`.
+
+    Returns:
+        `str`: The text, with one placeholder.
+    """
+    # Whoever asks must not be able to add a second picture that is not there.
+    for token in (processor.image_token, processor.video_token):
+        question = question.replace(token, "")
+    content = [{"type": kind}, {"type": "text", "text": question}]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+    if answer is not None:
+        messages.append({"role": "assistant", "content": answer})
+    return processor.apply_chat_template(
+        messages, add_generation_prompt=answer is None, tokenize=False
+    )
+
+
+def prepare_inputs(
+    processor: EmoLlamaProcessor,
+    prompt: str,
+    images: Sequence[Image.Image],
+    boxes: Sequence[Box | None] | None,
+) -> Any:
+    """Prepare one prompt for many pictures.
+
+    Args:
+        processor ([`~emo_llama.modeling.EmoLlamaProcessor`]):
+            The processor.
+        prompt (`str`):
+            A prompt with one image placeholder.
+        images (`Sequence[PIL.Image.Image]`):
+            The pictures.
+        boxes (`Sequence[tuple[float, float, float, float] | None]`, *optional*):
+            The face of each picture; without it each whole picture is the face.
+
+    Returns:
+        `BatchFeature`: Tensors for the model. All rows have the same length, so none is padded.
+    """
+    return processor(
+        images=list(images),
+        text=[prompt] * len(images),
+        face_boxes=None if boxes is None else list(boxes),
+        add_special_tokens=False,  # the template writes them
+        return_tensors="pt",
+    )
+
+
+def _slices(total: int, size: int) -> Iterator[slice]:
+    for start in range(0, total, size):
+        yield slice(start, min(start + size, total))
