@@ -27,7 +27,7 @@ from transformers.models.instructblip.modeling_instructblip import (
 from transformers.utils import ModelOutput, can_return_tuple, torch_compilable_check
 
 from .configuration_emo_llama import EmoLlamaConfig
-from .modeling_face_info_mining import FaceInfoMining, run_qformer
+from .modeling_face_info_mining import FaceInfoMining, keep_scale, run_qformer
 from .modeling_facexformer import FaceXFormerModel
 
 
@@ -181,9 +181,12 @@ class EmoLlamaPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        std = self.config.get_text_config().initializer_range
+        std = self.config.qformer_config.initializer_range
         if isinstance(module, EmoLlamaFrameTokens):
             init.normal_(module.query_tokens, std=std)
+            keep_scale(module)
+        elif isinstance(module, EmoLlamaProjector):
+            keep_scale(module)
         elif isinstance(module, FaceInfoMining):
             module.init_weights(std)
 

@@ -16,9 +16,10 @@ from transformers.models.instructblip.modeling_instructblip import InstructBlipQ
 
 from .configuration_emo_llama import EmoLlamaConfig
 
-# Clues are told apart by learned identities as large as the projected contents (LayerNorm, then
-# weights of 0.02 over a few hundred inputs), so that attention has a hold from the start.
-IDENTITY_STD = 0.25
+# Clues are told apart by learned identities as large as their contents, so that attention has a
+# hold from the start; queries are smaller, so that what they are does not drown what they find.
+IDENTITY_STD = 1.0
+QUERY_STD = 0.25
 
 
 class GlobalClues(nn.Module):
@@ -196,19 +197,32 @@ class FaceInfoMining(nn.Module):
         return self.projection(self.norm(states))  # (N, F, D)
 
     def init_weights(self, std: float) -> None:
-        """Initialise what is neither linear layer nor norm.
+        """Initialise what the language model's own rule does not suit.
 
         Args:
-            std (`float`): Standard deviation of the language model's token embedding.
+            std (`float`): Standard deviation of the "no face" embedding.
         """
         init.normal_(self.no_face, std=std)
-        if self.config.use_global:
-            init.normal_(self.global_clues.identity, std=IDENTITY_STD)
-            init.normal_(self.global_attention.queries, std=IDENTITY_STD)
-        if self.config.use_local:
-            init.normal_(self.local_clues.identity, std=IDENTITY_STD)
-            init.normal_(self.local_clues.place.weight, std=IDENTITY_STD)
-            init.normal_(self.local_attention.queries, std=IDENTITY_STD)
+        for module in self.modules():
+            if isinstance(module, (GlobalClues, LocalClues)):
+                init.normal_(module.identity, std=IDENTITY_STD)
+                keep_scale(module)
+            elif isinstance(module, ClueAttention):
+                init.normal_(module.queries, std=QUERY_STD)
+                keep_scale(module)
+
+
+def keep_scale(module: nn.Module) -> None:
+    """Initialise the linear layers right below a module so that they keep their input's scale.
+
+    A fixed standard deviation of 0.02 would all but silence them where the widths are small.
+
+    Args:
+        module (`nn.Module`): The module.
+    """
+    for child in module.children():
+        if isinstance(child, nn.Linear):
+            init.normal_(child.weight, std=child.in_features**-0.5)
 
 
 def run_qformer(
