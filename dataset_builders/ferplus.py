@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from emo_llama.dataset_builders.schema import (
     FEATURES,
@@ -280,8 +280,8 @@ def _decoded(path: Path, index: int, data: bytes | None) -> bytes:
             if image.size == (SIZE, SIZE):
                 return image.convert("L").tobytes()
             found = f"{image.size[0]}x{image.size[1]}"
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        found = f"something unreadable ({error})"
+    except (OSError, SyntaxError):
+        found = "something unreadable"
     raise DataFormatError(
         f"{path}, row {index}: expected a PNG of {SIZE}x{SIZE} pixels in image_png, found {found}. "
         "Fetch or write the shard again."

@@ -1,0 +1,86 @@
+"""What tests of several folders share: FERPlus in its official layout, with drawn faces."""
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+HEADER = "neutral happiness surprise sadness anger disgust fear contempt unknown NF".split()
+EXPRESSIONS = HEADER[:8]
+# How a drawn face of each expression looks: curve of the mouth, its opening, eyes, brows, pixels.
+SHAPES = {
+    "neutral": (0, 0, 2, 0),
+    "happiness": (4, 3, 2, 0),
+    "surprise": (0, 7, 4, -3),
+    "sadness": (-4, 0, 1, 1),
+    "anger": (-2, 2, 1, 3),
+    "disgust": (-3, 1, 1, 2),
+    "fear": (-1, 4, 4, -2),
+    "contempt": (1, 0, 2, 1),
+}
+
+Row = tuple[str, str, Sequence[int]]
+
+
+def draw_face(expression: str, seed: int = 0) -> Image.Image:
+    """A grey 48x48 face; two seeds never give the same pixels."""
+    curve, opening, eyes, brows = SHAPES[expression]
+    image = Image.new("L", (48, 48), 40 + seed % 60)
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((5, 2, 43, 46), fill=150 + seed // 60 % 80)
+    for x in (16, 32):
+        draw.ellipse((x - 4, 18 - eyes, x + 4, 18 + eyes), fill=245)
+        draw.ellipse((x - 1, 17, x + 1, 19), fill=10)
+        draw.line((x - 5, 11 + brows, x + 5, 11 + brows), fill=30, width=2)
+    draw.line((24, 22, 24, 29), fill=100)
+    draw.line((16, 36 - curve, 24, 36, 32, 36 - curve), fill=20, width=2)
+    if opening:
+        draw.ellipse((19, 36, 29, 36 + opening), fill=20)
+    return image
+
+
+def votes_for(expression: str, count: int = 9, second: str = "neutral") -> list[int]:
+    """Ten votes: `count` for an expression, the rest for a second one."""
+    votes = [0] * len(HEADER)
+    votes[HEADER.index(expression)] += count
+    votes[HEADER.index(second)] += 10 - count
+    return votes
+
+
+def default_rows() -> list[Row]:
+    """24 rows for training, 8 and 8 held out; the comments say what is special about some."""
+    rows = [("Training", EXPRESSIONS[i % 8], votes_for(EXPRESSIONS[i % 8])) for i in range(21)]
+    rows.append(("Training", "sadness", votes_for("sadness", 5)))  # no majority
+    rows.append(("Training", "neutral", votes_for("NF", 10)))
+    rows.append(("Training", "happiness", votes_for("happiness")))  # the picture of row 25
+    rows += [("PublicTest", name, votes_for(name, 7)) for name in EXPRESSIONS]
+    rows += [("PrivateTest", name, votes_for(name)) for name in EXPRESSIONS]
+    return rows
+
+
+@pytest.fixture
+def write_ferplus(tmp_path: Path) -> Callable[..., Path]:
+    """Writes `fer2013.csv` and `fer2013new.csv` as their authors lay them out; gives the folder."""
+
+    def write(rows: Sequence[Row] | None = None, name: str = "fer2013") -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        table = default_rows() if rows is None else rows
+        with (
+            open(folder / "fer2013.csv", "w", newline="") as images,
+            open(folder / "fer2013new.csv", "w", newline="") as votes,
+        ):
+            image_rows, vote_rows = csv.writer(images), csv.writer(votes)
+            image_rows.writerow(["emotion", "pixels", "Usage"])
+            vote_rows.writerow(["Usage", "Image name", *HEADER])
+            for index, (usage, expression, counts) in enumerate(table):
+                seed = 25 if rows is None and index == 23 else index
+                pixels = " ".join(map(str, draw_face(expression, seed).tobytes()))
+                image_rows.writerow([0, pixels, usage])
+                # The official names are no row numbers, and some are missing.
+                vote_rows.writerow([usage, f"fer{index * 3:07d}.png" if index % 5 else "", *counts])
+        return folder
+
+    return write

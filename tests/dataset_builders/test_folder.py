@@ -1,0 +1,163 @@
+import os
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+from datasets import load_dataset
+
+from emo_llama.annotate.template import TemplateAnnotator
+from emo_llama.dataset_builders.folder import BuildOptions, build_folder
+from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
+from emo_llama.labels import FERPLUS
+from emo_llama.prompts import category_question
+
+
+@pytest.fixture
+def built(write_ferplus, tmp_path):
+    out = tmp_path / "built" / "ferplus"
+    counts = build_folder("ferplus", write_ferplus(), out, TemplateAnnotator())
+    return out, counts
+
+
+def test_counts_say_what_became_of_every_row(built):
+    _, counts = built
+    train = counts["category"]["train"]
+    assert (train["read"], train["without a label"]) == (24, 2)
+    assert (train["repeats dropped"], train["written"]) == (1, 21)
+    assert sum(train[label] for label in FERPLUS) == 21
+    assert counts["category"]["validation"]["written"] == 8
+    assert counts["category"]["test"]["written"] == 8
+    assert list(counts["conversation"]) == ["train"]
+
+
+def test_load_dataset_reads_both_configurations(built, tmp_path):
+    out, _ = built
+    category = load_dataset(str(out), "category", cache_dir=str(tmp_path / "cache"))
+    assert {split: rows.num_rows for split, rows in category.items()} == {
+        "train": 21,
+        "validation": 8,
+        "test": 8,
+    }
+    row = category["validation"][1]
+    assert row["id"] == "ferplus-00025"
+    assert row["images"][0].size == (48, 48)
+    assert row["messages"] == [
+        {"role": "user", "content": category_question(FERPLUS)},
+        {"role": "assistant", "content": "happiness"},
+    ]
+    assert row["votes"] == [3, 7, 0, 0, 0, 0, 0, 0, 0, 0]
+    assert (row["label"], tuple(row["labels"]), row["rule"]) == ("happiness", FERPLUS, "majority")
+
+    cache = str(tmp_path / "cache")
+    conversation = load_dataset(str(out), "conversation", split="train", cache_dir=cache)
+    assert conversation["id"] == category["train"]["id"]
+    for turns in conversation["messages"]:
+        assert [turn["role"] for turn in turns] in (["user", "assistant"] * n for n in (1, 2))
+
+
+def test_half_of_the_training_questions_are_in_the_first_wording(built):
+    out, _ = built
+    rows = pq.read_table(out / "category" / "ferplus-train.parquet").to_pylist()
+    first = [row["messages"][0]["content"] == category_question(FERPLUS) for row in rows]
+    assert [row["id"][-1] in "02468" for row in rows] == first
+
+
+def test_the_folder_holds_pictures_and_no_path_of_this_machine(built, tmp_path):
+    out, _ = built
+    for file in out.rglob("*.parquet"):
+        for row in pq.read_table(file).to_pylist():
+            assert row["images"][0]["bytes"].startswith(b"\x89PNG")
+            assert row["images"][0]["path"] is None
+        assert str(tmp_path).encode() not in file.read_bytes()
+    assert str(tmp_path) not in (out / "README.md").read_text()
+    assert sorted(file.name for file in out.rglob("*") if file.is_file()) == [
+        "README.md",
+        "ferplus-test.parquet",
+        "ferplus-train.parquet",
+        "ferplus-train.parquet",
+        "ferplus-validation.parquet",
+    ]
+    assert [path.name for path in out.parent.iterdir()] == ["ferplus"]
+
+
+def test_the_readme_states_rule_statistics_and_licence(built):
+    text = (built[0] / "README.md").read_text()
+    assert "| written | 21 | 8 | 8 |" in text
+    assert "Label rule: `majority`" in text
+    assert "no open licence" in text
+
+
+def test_the_other_rule_and_kept_repeats(write_ferplus, tmp_path):
+    options = BuildOptions(rule="argmax", keep_repeats=True)
+    counts = build_folder(
+        "ferplus", write_ferplus(), tmp_path / "out", TemplateAnnotator(), options
+    )
+    train = counts["category"]["train"]
+    assert (train["without a label"], train["repeats dropped"], train["written"]) == (1, 0, 23)
+
+
+def test_two_builds_are_equal(built, write_ferplus, tmp_path):
+    build_folder("ferplus", write_ferplus(name="b"), tmp_path / "again", TemplateAnnotator())
+    for file in (
+        "README.md",
+        "category/ferplus-train.parquet",
+        "conversation/ferplus-train.parquet",
+    ):
+        assert (built[0] / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
+
+
+def test_damage_far_into_the_file_leaves_nothing_behind(write_ferplus, tmp_path):
+    root = write_ferplus()
+    path = root / "fer2013.csv"
+    lines = path.read_text().splitlines()
+    lines[20] = lines[20].replace(" 150 ", " x ", 1)
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataFormatError, match="fer2013.csv, row 19"):
+        build_folder("ferplus", root, tmp_path / "built" / "ferplus", TemplateAnnotator())
+    assert list((tmp_path / "built").iterdir()) == []
+
+
+def test_a_folder_that_holds_something_is_left_alone(write_ferplus, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="out: exists already"):
+        build_folder("ferplus", write_ferplus(), tmp_path / "out", TemplateAnnotator())
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_an_empty_folder_is_filled(write_ferplus, tmp_path):
+    (tmp_path / "out").mkdir()
+    build_folder("ferplus", write_ferplus(), tmp_path / "out", TemplateAnnotator())
+    assert (tmp_path / "out" / "README.md").is_file()
+
+
+def test_a_place_that_cannot_be_written(write_ferplus, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="ferplus: cannot be written"):
+        build_folder("ferplus", write_ferplus(), tmp_path / "file" / "ferplus", TemplateAnnotator())
+
+
+def test_unknown_names(write_ferplus, tmp_path):
+    with pytest.raises(UsageError, match="known are ferplus"):
+        build_folder("fer", tmp_path, tmp_path / "out", TemplateAnnotator())
+    with pytest.raises(UsageError, match="expected one of majority, argmax"):
+        build_folder(
+            "ferplus", tmp_path, tmp_path / "out", TemplateAnnotator(), BuildOptions("median")
+        )
+    with pytest.raises(InputNotFoundError):
+        build_folder("ferplus", tmp_path, tmp_path / "out", TemplateAnnotator())
+
+
+@pytest.mark.slow
+def test_load_dataset_in_a_process_that_has_not_seen_the_package(built, tmp_path):
+    code = (
+        "import sys; from datasets import load_dataset; "
+        f"rows = load_dataset({str(built[0])!r}, 'conversation', split='train'); "
+        "print(rows.num_rows, rows[0]['images'][0].size, 'emo_llama' in sys.modules)"
+    )
+    environment = os.environ | {"HF_HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path
+    )
+    assert done.stdout.strip() == "21 (48, 48) False", done.stderr
