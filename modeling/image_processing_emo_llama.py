@@ -333,9 +333,8 @@ def _to_array(
     shift = np.zeros(3)
     if do_normalize:
         scale, shift = scale / np.asarray(std), -np.asarray(mean) / np.asarray(std)
-    pixels = (
-        array * scale.astype(np.float32)[:, None, None]
-    )  # (3, H, W): one grey channel becomes three
+    # (3, H, W): one grey channel becomes three; without the order PIL's channels-last layout stays
+    pixels = np.multiply(array, scale.astype(np.float32)[:, None, None], order="C")
     pixels += shift.astype(np.float32)[:, None, None]
     return pixels
 

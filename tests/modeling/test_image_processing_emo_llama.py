@@ -29,6 +29,7 @@ def test_shapes_and_types(picture):
     assert inputs["pixel_values"].shape == (2, 3, 56, 56)
     assert inputs["face_pixel_values"].shape == (2, 3, 32, 24)
     assert inputs["pixel_values"].dtype == inputs["face_pixel_values"].dtype == torch.float32
+    assert inputs["pixel_values"].is_contiguous() and inputs["face_pixel_values"].is_contiguous()
     assert inputs["face_mask"].tolist() == [True, False]
     assert not inputs["face_pixel_values"][1].any()
 

@@ -1,0 +1,238 @@
+"""The export of a model: one folder that holds all that `trust_remote_code` needs.
+
+Decides what lies in the folder: weights (copied byte for byte), configuration and processor with
+the entries for transformers' Auto classes, the travelling code, a model card. The folder gets its
+name only when it is complete. Uploading is not done here.
+"""
+
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError, safe_open
+
+from emo_llama import modeling
+from emo_llama.errors import EmoLlamaError, ModelNotFoundError, UsageError
+from emo_llama.hub.card import model_card
+from emo_llama.modeling import EmoLlamaConfig, EmoLlamaProcessor
+
+__all__ = ["AUTO_MAP", "EMBEDDED_MODEL", "export", "find_model", "travelling_files"]
+
+EMBEDDED_MODEL = Path(__file__).parents[1] / "assets" / "emo-llama-tiny"
+AUTO_MAP = {
+    "AutoConfig": "configuration_emo_llama.EmoLlamaConfig",
+    "AutoModel": "modeling_emo_llama.EmoLlamaForConditionalGeneration",
+    "AutoModelForImageTextToText": "modeling_emo_llama.EmoLlamaForConditionalGeneration",
+    "AutoProcessor": "processing_emo_llama.EmoLlamaProcessor",
+    "AutoImageProcessor": "image_processing_emo_llama.EmoLlamaImageProcessor",
+}
+_REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "README.md")
+
+
+def export(model_dir: str | Path | None, out: str | Path) -> Path:
+    """Write the complete Hub folder of a model.
+
+    Args:
+        model_dir (`str` or `Path`, *optional*):
+            A folder that `save_pretrained` wrote, or a Hub repository; `None` for the embedded
+            model.
+        out (`str` or `Path`):
+            The folder to write. It must not exist, or be empty.
+
+    Returns:
+        `Path`: The folder.
+
+    Raises:
+        ModelNotFoundError: There is no model in this project's format, or its weights are damaged.
+        UsageError: `out` holds something already, or cannot be written.
+
+    Example:
+    ```python
+    >>> import tempfile
+    >>> from emo_llama.hub.export import export
+    >>> from emo_llama.testing import tiny_model, tiny_processor
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tiny_model().save_pretrained(f"{folder}/model")
+    ...     _ = tiny_processor().save_pretrained(f"{folder}/model")
+    ...     exported = export(f"{folder}/model", f"{folder}/hub")
+    ...     (exported / "modeling_emo_llama.py").exists()
+    True
+
+    ```
+    """
+    source, out = find_model(model_dir), Path(out)
+    config, weights = _load_config(source), _weight_files(source)
+    with _complete_folder(out) as folder:
+        _write_config(config, folder)
+        _write_processor(source, folder)
+        for path in [*travelling_files(), *weights, source / "generation_config.json"]:
+            if path.exists():
+                shutil.copyfile(path, folder / path.name)
+        card = source / "README.md"
+        text = card.read_text(encoding="utf-8") if card.exists() else None
+        text = text or model_card(out.name, config, _count_parameters(weights))
+        (folder / "README.md").write_text(text, encoding="utf-8")
+    return out
+
+
+def travelling_files() -> list[Path]:
+    """The Python files that travel with a model: all of `emo_llama.modeling` but its `__init__`.
+
+    Returns:
+        `list[Path]`: Sorted by name.
+
+    Example:
+    ```python
+    >>> from emo_llama.hub.export import travelling_files
+
+    >>> "processing_emo_llama.py" in [path.name for path in travelling_files()]
+    True
+
+    ```
+    """
+    folder = Path(modeling.__file__).parent
+    return sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
+
+
+def find_model(model: str | Path | None = None) -> Path:
+    """The folder of a model.
+
+    Args:
+        model (`str` or `Path`, *optional*, defaults to the embedded model):
+            A folder, or the id of a Hub repository, which is downloaded unless it is in the cache.
+
+    Returns:
+        `Path`: A folder with a `config.json`.
+
+    Raises:
+        ModelNotFoundError: There is none.
+    """
+    folder = EMBEDDED_MODEL if model is None else Path(model)
+    if model is not None and not folder.exists() and _REPO_ID.fullmatch(str(model)):
+        try:
+            folder = Path(snapshot_download(str(model), allow_patterns=list(_MODEL_FILES)))
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            raise ModelNotFoundError(
+                f"{model!r} is no folder here, and the Hub did not give it: {error} "
+                "Name a folder that holds a model, or an existing repository as team/name."
+            ) from error
+    if not (folder / "config.json").is_file():
+        raise ModelNotFoundError(
+            f"No model in {str(folder)!r}: expected a folder with config.json, model.safetensors "
+            "and processor_config.json, as save_pretrained and emo-llama train write it."
+        )
+    return folder
+
+
+def _load_config(source: Path) -> EmoLlamaConfig:
+    """The configuration, which must be of this project's model type."""
+    path = source / "config.json"
+    try:
+        model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    except ValueError as error:
+        raise ModelNotFoundError(
+            f"{str(path)!r} is not JSON ({error}). Save the model again."
+        ) from error
+    if model_type != EmoLlamaConfig.model_type:
+        raise ModelNotFoundError(
+            f"{str(path)!r} is of model_type {model_type!r}; expected "
+            f"{EmoLlamaConfig.model_type!r}. Convert other checkpoints with emo-llama convert."
+        )
+    return EmoLlamaConfig.from_pretrained(source)
+
+
+def _weight_files(source: Path) -> list[Path]:
+    """The weights and, where they are in several files, their index; all readable."""
+    index = source / "model.safetensors.index.json"
+    names = {"model.safetensors"}
+    if index.is_file():
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    files = [source / name for name in sorted(names)]
+    for path in files:
+        if not path.is_file():
+            raise ModelNotFoundError(
+                f"The weights {str(path)!r} are missing. Only safetensors are taken; save the "
+                "model with model.save_pretrained(folder)."
+            )
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except SafetensorError as error:
+            raise ModelNotFoundError(
+                f"The weights {str(path)!r} are damaged ({error}). Copy or save them again."
+            ) from error
+    return [*files, index] if index.is_file() else files
+
+
+def _count_parameters(weights: list[Path]) -> int:
+    """Numbers in all tensors of the weight files."""
+    total = 0
+    for path in weights:
+        if path.suffix != ".safetensors":
+            continue
+        with safe_open(path, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 - the handle is no dict
+                shape = tensors.get_slice(name).get_shape()
+                size = 1
+                for side in shape:
+                    size *= side
+                total += size
+    return total
+
+
+def _write_config(config: EmoLlamaConfig, folder: Path) -> None:
+    config.auto_map = dict(AUTO_MAP)
+    config.save_pretrained(folder)
+
+
+def _write_processor(source: Path, folder: Path) -> None:
+    """The processor with its entries for AutoProcessor and AutoImageProcessor."""
+    try:
+        processor = EmoLlamaProcessor.from_pretrained(source)
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelNotFoundError(
+            f"The folder {str(source)!r} has a model but no usable processor ({error}). Save one "
+            "beside it with processor.save_pretrained(folder)."
+        ) from error
+    for tokenizer in (processor.tokenizer, processor.qformer_tokenizer):
+        for trace in ("is_local", "local_files_only"):  # of how it was loaded here
+            tokenizer.init_kwargs.pop(trace, None)
+    processor.auto_map = {"AutoProcessor": AUTO_MAP["AutoProcessor"]}
+    images = processor.image_processor
+    images.auto_map = {"AutoImageProcessor": AUTO_MAP["AutoImageProcessor"]}
+    processor.save_pretrained(folder)
+    # AutoTokenizer asks for a config beside each tokenizer. Where it is missing and there is no
+    # network, transformers takes the language model's tokenizer for this one, with a mere warning.
+    (folder / "qformer_tokenizer" / "config.json").write_text("{}\n")
+
+
+@contextmanager
+def _complete_folder(out: Path) -> Iterator[Path]:
+    """A temporary sibling that is renamed to `out` at the end, or removed on the way."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(
+            f"{str(out)!r} exists already. Name a new or empty folder, or remove this one first."
+        )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise UsageError(f"Cannot write to {str(out.parent)!r}: {error}.") from error
+    try:
+        yield partial
+        partial.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+        partial.replace(out)
+    except EmoLlamaError:
+        raise
+    except OSError as error:
+        raise UsageError(f"Could not write {str(out)!r}: {error}.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
