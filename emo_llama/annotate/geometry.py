@@ -99,7 +99,8 @@ class FaceGeometry:
             ]
         )
         lengths = lengths / np.sqrt(width * height)
-        return cls(*lengths.tolist(), turn=float(abs(sides[0] - sides[1]) / sides.sum()))
+        turn = abs(sides[0] - sides[1]) / sides.sum()
+        return cls(*(float(value) for value in (*lengths, turn)))
 
     @property
     def turned(self) -> bool:

@@ -15,7 +15,12 @@ from emo_llama.annotate.geometry import FaceGeometry, level
 from emo_llama.annotate.landmarks import LandmarkSource
 from emo_llama.dataset_builders.schema import ExpressionRecord, Message
 from emo_llama.labels import ADJECTIVES
-from emo_llama.prompts import CONVERSATION_VARIANTS, FOLLOW_UPS, conversation_question
+from emo_llama.prompts import (
+    CONVERSATION_VARIANTS,
+    FOLLOW_UPS,
+    answer_opening,
+    conversation_question,
+)
 
 __all__ = ["TemplateAnnotator", "clarity", "evidence"]
 
@@ -173,7 +178,7 @@ def _state(geometry: FaceGeometry | None) -> str:
 
 def _first_answer(record: ExpressionRecord, geometry: FaceGeometry | None) -> str:
     """The expression, what shows it, and how clear it is."""
-    opening = f"The person looks {ADJECTIVES[record.label]}"
+    opening = answer_opening(record.label)
     clear = clarity(record)
     if geometry is None:
         return f"{opening}: {clear[0].lower()}{clear[1:]}" if clear else f"{opening}."

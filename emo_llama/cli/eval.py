@@ -1,0 +1,87 @@
+"""`emo-llama eval`: the official metrics of one built split."""
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+
+from emo_llama.cli import _output
+
+EXAMPLES = """examples:
+  emo-llama eval --data built/ferplus
+  emo-llama eval --data built/ferplus --split test --model my-model --format json
+  emo-llama eval --data built/ferplus --page report.html
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's options.
+
+    Args:
+        parser (`argparse.ArgumentParser`):
+            The verb's parser.
+    """
+    parser.epilog = EXAMPLES
+    parser.add_argument(
+        "--data", required=True, metavar="DIR", help="a folder that `emo-llama data build` wrote"
+    )
+    parser.add_argument(
+        "--split", default="validation", metavar="S", help="the split (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--model", metavar="M", help="folder or Hub repository (default: the embedded model)"
+    )
+    parser.add_argument("--device", help="cpu, cuda, mps (default: cuda where there is one)")
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=64,
+        metavar="N",
+        help="pictures at once (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("text", "json"),
+        default="text",
+        help="what goes to stdout (default: %(default)s)",
+    )
+    parser.add_argument("--page", type=Path, metavar="FILE", help="write an HTML page as well")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the verb.
+
+    Args:
+        args (`argparse.Namespace`):
+            Its options.
+
+    Returns:
+        `int`: The exit status.
+    """
+    from transformers.utils import logging
+
+    from emo_llama.evaluation.report import as_page, as_text, versions
+    from emo_llama.evaluation.split import SCORER, evaluate_split, read_split
+    from emo_llama.recognizer import EmotionRecognizer
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    rows = read_split(args.data, args.split)
+    recognizer = EmotionRecognizer.from_pretrained(args.model, detector="none", device=args.device)
+    progress = _output.progress(rows, None, "eval")
+    report = evaluate_split(recognizer, progress, args.batch_size) | {
+        "model": args.model or "emo-llama-tiny (embedded)",
+        "data": args.data,
+        "split": args.split,
+        "scorer": SCORER,
+        "command": shlex.join(["emo-llama", *sys.argv[1:]]),
+        "versions": versions(),
+    }
+    if args.page:
+        scratch = args.page.with_name(args.page.name + ".tmp")
+        scratch.write_text(as_page(report), encoding="utf-8")
+        scratch.replace(args.page)
+        _output.message(f"wrote {args.page}")
+    _output.data(json.dumps(report, indent=2) if args.format == "json" else as_text(report))
+    return 0

@@ -1,0 +1,87 @@
+import json
+
+import numpy as np
+import pytest
+
+from emo_llama.annotate.template import TemplateAnnotator
+from emo_llama.cli import main
+from emo_llama.dataset_builders.folder import build_folder
+from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
+from emo_llama.evaluation.split import evaluate_split, read_split
+from emo_llama.labels import FERPLUS
+from emo_llama.testing import tiny_model, tiny_processor
+
+
+class Fixed:
+    """Always gives its first label; remembers what it was shown."""
+
+    def __init__(self, labels):
+        self.labels = tuple(labels)
+        self.shown = []
+
+    def score_labels(self, images, batch_size=32):
+        self.shown.append([image.mode for image in images])
+        return np.tile(np.linspace(1, 0, len(self.labels)), (len(images), 1))
+
+
+@pytest.fixture
+def built(write_ferplus, tmp_path):
+    build_folder("ferplus", write_ferplus(), tmp_path / "built", TemplateAnnotator())
+    return tmp_path / "built"
+
+
+def test_labels_are_matched_by_name_not_by_place(built):
+    recognizer = Fixed(["joy", "surprised", *(set(FERPLUS) - {"happiness", "surprise"}), "anxiety"])
+    report = evaluate_split(recognizer, read_split(built, "test"), batch_size=3)
+    assert report["labels"] == list(FERPLUS)
+    assert report["rule"] == "majority"
+    assert report["per_class"]["happiness"] == {"recall": 1.0, "n": 1}
+    assert (report["war"], report["coverage"], report["n"]) == (1 / 8, 1.0, 8)
+    assert recognizer.shown == [["RGB"] * 3, ["RGB"] * 3, ["RGB"] * 2]
+
+
+def test_a_model_of_another_label_set(built):
+    with pytest.raises(UsageError, match="the data has the labels contempt, and the model knows"):
+        evaluate_split(Fixed(FERPLUS[:-1]), read_split(built, "test"))
+
+
+def test_bad_folders(built, tmp_path):
+    with pytest.raises(UsageError, match="no split 'dev'; there are train, validation, test"):
+        read_split(built, "dev")
+    with pytest.raises(InputNotFoundError, match="nowhere: expected a folder that"):
+        read_split(tmp_path / "nowhere", "test")
+    for file in (built / "category").iterdir():
+        file.unlink()
+    with pytest.raises(DataFormatError, match="built: expected the configuration category"):
+        read_split(built, "test")
+    with pytest.raises(DataFormatError, match="expected rows in the split"):
+        evaluate_split(Fixed(FERPLUS), [])
+
+
+@pytest.fixture
+def saved_model(tmp_path):
+    tiny_model().save_pretrained(tmp_path / "model")
+    tiny_processor().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_eval_prints_the_report_of_the_interface(built, saved_model, tmp_path, capsys):
+    arguments = ["--data", str(built), "--split", "test", "--model", str(saved_model)]
+    page = tmp_path / "report.html"
+    status = main(["eval", *arguments, "--format", "json", "--device", "cpu", "--page", str(page)])
+    captured = capsys.readouterr()
+    assert status == 0, captured.err
+    report = json.loads(captured.out)
+    assert {
+        *("war", "uar", "macro_f1", "n", "coverage", "rule", "per_class", "confusion", "intervals"),
+        *("model", "data", "split", "scorer", "command", "versions"),
+    } <= set(report)
+    assert (report["n"], report["split"], report["model"]) == (8, "test", str(saved_model))
+    assert "Confusion" in page.read_text()
+
+
+def test_eval_says_what_is_missing(built, tmp_path, capsys):
+    assert main(["eval", "--data", str(tmp_path / "nowhere")]) == 1
+    assert "emo-llama data build" in capsys.readouterr().err
+    assert main(["eval", "--data", str(built), "--model", str(tmp_path / "empty")]) == 2
+    assert "empty" in capsys.readouterr().err
