@@ -44,7 +44,9 @@ def load_model(
 def _looks_like_path(source: str | os.PathLike) -> bool:
     """Whether this can be no Hub repository: those are `name` or `team/name`."""
     text = os.fspath(source)
-    return isinstance(source, Path) or text.startswith((".", "~", "/")) or text.count("/") > 1
+    if isinstance(source, Path) or text.startswith((".", "~", "/")):
+        return True
+    return text.endswith("/") or text.count("/") > 1
 
 
 def _check_folder(folder: Path) -> None:

@@ -114,8 +114,11 @@ def check_file(source: str | os.PathLike, max_bytes: int | None = None) -> Path:
     path = Path(source)
     if not path.exists():
         raise InputNotFoundError(f"{path}: no such file. Check the spelling of the path.")
+    if path.is_dir():
+        known = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
+        raise MediaError(f"{path}: a folder without images and videos (looked for {known}).")
     if not path.is_file():
-        raise MediaError(f"{path}: expected a file, found something else (a folder or a device).")
+        raise MediaError(f"{path}: expected a file, found something else (a device or a pipe).")
     if not os.access(path, os.R_OK):
         raise MediaError(f"{path}: this file may not be read. Change its permissions.")
     size = path.stat().st_size
@@ -174,10 +177,8 @@ def find_media(paths: Sequence[str | os.PathLike]) -> list[Path]:
             Files and folders. Files are taken as they are, whatever their name.
 
     Returns:
-        `list[Path]`: The files, in the given order, each once.
-
-    Raises:
-        UsageError: A folder holds no image and no video.
+        `list[Path]`: The files, in the given order, each once. A folder that holds none stands for
+        itself, so that reading it says so.
     """
     found: dict[Path, None] = {}
     for path in map(Path, paths):
@@ -185,10 +186,7 @@ def find_media(paths: Sequence[str | os.PathLike]) -> list[Path]:
             found[path] = None
             continue
         files = sorted(p for p in path.rglob("*") if _is_media(p))
-        if not files:
-            known = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
-            raise UsageError(f"{path}: no image and no video in this folder (looked for {known}).")
-        found.update(dict.fromkeys(files))
+        found.update(dict.fromkeys(files or [path]))
     return list(found)
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from emo_llama.records import Face
+from emo_llama.media import read_video
+from emo_llama.records import Face, Result
 
 # One colour an expression, far apart also for most colour-blind eyes; others follow in turn.
 COLOURS = {
@@ -26,6 +27,8 @@ COLOURS = {
 OTHER_COLOURS = ("#cc79a7", "#8c564b", "#17becf", "#bcbd22")
 SHORTEST_SIDE = 360  # smaller pictures are enlarged, or no text would fit
 BARS = 3
+SHEET_FRAMES = 6
+TILE_WIDTH = 480  # pixels
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,39 @@ def draw_overlay(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
             _draw_landmarks(draw, face.landmarks * factor, (box[2] - box[0]) / 110)
         _draw_panel(draw, face, box, canvas.size, style)
     return canvas
+
+
+def draw_contact_sheet(result: Result) -> Image.Image:
+    """Draw up to six frames of a video, with the faces found in each.
+
+    Args:
+        result (`Result`):
+            What the recognizer found in a video file.
+
+    Returns:
+        `PIL.Image.Image`: The annotated frames, three a row, in order of time.
+    """
+    times = sorted({frame.time for face in result.faces for frame in face.frames or ()})
+    picks = np.linspace(0, len(times) - 1, min(SHEET_FRAMES, len(times))).round().astype(int)
+    chosen = {times[pick] for pick in picks}
+    tiles = []
+    for frame in read_video(result.path):
+        if frame.time not in chosen:
+            continue
+        seen = [
+            Face(f.box, None, f.label, f.probabilities, f.probabilities[f.label], track=face.track)
+            for face in result.faces
+            for f in face.frames or ()
+            if f.time == frame.time
+        ]
+        picture = draw_overlay(frame.image, seen)
+        height = round(picture.height * TILE_WIDTH / picture.width)
+        tiles.append(picture.resize((TILE_WIDTH, height), Image.Resampling.LANCZOS))
+    columns, height = min(3, len(tiles)), tiles[0].height
+    sheet = Image.new("RGB", (columns * TILE_WIDTH, -(-len(tiles) // columns) * height))
+    for index, tile in enumerate(tiles):
+        sheet.paste(tile, (index % columns * TILE_WIDTH, index // columns * height))
+    return sheet
 
 
 def label_colour(label: str) -> str:

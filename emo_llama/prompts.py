@@ -7,10 +7,13 @@ ours; that of the paper is not public.
 
 from collections.abc import Sequence
 
+from emo_llama.labels import ADJECTIVES
+
 __all__ = [
     "CATEGORY_VARIANTS",
     "CONVERSATION_VARIANTS",
     "FOLLOW_UPS",
+    "answer_opening",
     "attribute_sentence",
     "category_question",
     "conversation_question",
@@ -80,6 +83,22 @@ def conversation_question(kind: str = "image", variant: int = 0) -> str:
         `str`: One sentence.
     """
     return CONVERSATION_VARIANTS[variant].format(kind=kind)
+
+
+def answer_opening(label: str) -> str:
+    """How the answer to a conversation question begins.
+
+    The template annotator writes it so, and the recognizer begins its sentence with it, so that the
+    sentence is about the label that scored best.
+
+    Args:
+        label (`str`):
+            An expression.
+
+    Returns:
+        `str`: For example `"The person looks happy"`.
+    """
+    return f"The person looks {ADJECTIVES.get(label, label)}"
 
 
 def attribute_sentence(age: str, gender: str, race: str) -> str:

@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from PIL import Image
 
+from emo_llama.answering import Answerer
 from emo_llama.boxes import Box, clip, grow
 from emo_llama.errors import EmoLlamaError, UsageError
 from emo_llama.faces import Detection, FaceDetector, load_detector
 from emo_llama.loading import load_model
 from emo_llama.media import media_kind, read_image, read_video
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
-from emo_llama.prompts import conversation_question
 from emo_llama.records import Face, FrameFace, Result, error_record, named_probabilities
-from emo_llama.scoring import LabelScorer, prepare_inputs, render_prompt
+from emo_llama.scoring import LabelScorer
 from emo_llama.tracking import FaceTracker, TrackedPerson
 
 Source = str | os.PathLike | bytes | Image.Image | np.ndarray
@@ -74,8 +74,8 @@ class EmotionRecognizer:
         self.processor = processor
         self.detector = detector
         self.abstain_below = abstain_below
-        self.max_new_tokens = max_new_tokens
         self.labels = tuple(label for _, label in sorted(model.config.id2label.items()))
+        self._answerer = Answerer(model, processor, max_new_tokens)
         self._scorer = LabelScorer(model, processor, self.labels)
 
     @classmethod
@@ -157,12 +157,11 @@ class EmotionRecognizer:
         is_path = isinstance(source, (str, os.PathLike))
         path = str(source) if is_path else None
         kind = media_kind(source) if is_path else "image"
-        asked = question or (conversation_question() if describe else None)
         try:
             if kind == "video":
-                faces = self._video_faces(path, asked)
+                faces = self._video_faces(path, question, describe)
             else:
-                faces = self.image_faces(read_image(source), asked, landmarks)
+                faces = self.image_faces(read_image(source), question, describe, landmarks)
         except UsageError:
             raise
         except (EmoLlamaError, OSError) as error:
@@ -173,8 +172,8 @@ class EmotionRecognizer:
         self,
         image: Image.Image,
         question: str | None = None,
+        describe: bool = True,
         landmarks: bool = False,
-        detections: Sequence[Detection] | None = None,
     ) -> list[Face]:
         """Recognise the expressions in one opened image.
 
@@ -182,26 +181,30 @@ class EmotionRecognizer:
             image (`PIL.Image.Image`):
                 The image, RGB, as displayed.
             question (`str`, *optional*):
-                Asked about each face; without, `text` stays `None`.
+                Asked about each face instead of the usual one.
+            describe (`bool`, *optional*, defaults to `True`):
+                Whether to ask at all; without, `text` stays `None`.
             landmarks (`bool`, *optional*, defaults to `False`):
                 Whether to add the landmarks that the model's face network sees.
-            detections (`Sequence[Detection]`, *optional*):
-                The faces, where they are known already.
 
         Returns:
             `list[Face]`: Largest first; empty where no face was found.
         """
-        found = self.find_faces(image) if detections is None else list(detections)
+        found = self.find_faces(image)
         if not found:
             return []
         images, crops = [image] * len(found), [clip(d.crop, image.size) for d in found]
-        probabilities = self.score_labels(images, crops)
-        texts = self.answer(images, crops, question) if question else [None] * len(found)
-        points = self.landmarks(images, crops) if landmarks else [None] * len(found)
-        return [
-            replace(self._face(d, row), text=text, landmarks=xy)
-            for d, row, text, xy in zip(found, probabilities, texts, points, strict=True)
+        faces = [
+            self._face(detection, row)
+            for detection, row in zip(found, self.score_labels(images, crops), strict=True)
         ]
+        if describe:
+            texts = self._texts(images, crops, [face.label for face in faces], question)
+            faces = [replace(face, text=text) for face, text in zip(faces, texts, strict=True)]
+        if landmarks:
+            points = self.landmarks(images, crops)
+            faces = [replace(face, landmarks=xy) for face, xy in zip(faces, points, strict=True)]
+        return faces
 
     def find_faces(self, image: Image.Image) -> list[Detection]:
         """Find the faces of an image.
@@ -239,39 +242,6 @@ class EmotionRecognizer:
         """
         return self._scorer.score(images, boxes, batch_size)
 
-    @torch.inference_mode()
-    def answer(
-        self,
-        images: Sequence[Image.Image],
-        boxes: Sequence[Box | None] | None,
-        question: str,
-        batch_size: int = 32,
-    ) -> list[str]:
-        """Answer one question about each of many pictures.
-
-        Args:
-            images (`Sequence[PIL.Image.Image]`):
-                Pictures, RGB.
-            boxes (`Sequence[tuple[float, float, float, float] | None]`, *optional*):
-                The face of each picture, xyxy pixels; without it each whole picture is the face.
-            question (`str`):
-                The question.
-            batch_size (`int`, *optional*, defaults to 32):
-                Pictures in one pass.
-
-        Returns:
-            `list[str]`: The answers, always the same for the same picture.
-        """
-        prompt = render_prompt(self.processor, question)
-        answers: list[str] = []
-        for start in range(0, len(images), batch_size):
-            part = slice(start, start + batch_size)
-            inputs = prepare_inputs(
-                self.processor, prompt, images[part], None if boxes is None else boxes[part]
-            )
-            answers += self._generate(inputs)
-        return answers
-
     def ask(self, source: Source, question: str) -> str:
         """Answer a question about the largest face of an image, or about a video.
 
@@ -292,7 +262,7 @@ class EmotionRecognizer:
         image = read_image(source)
         found = self.find_faces(image)
         box = clip(found[0].crop, image.size) if found else None
-        return self.answer([image], [box], question)[0]
+        return self._answerer.answer([image], [box], question)[0]
 
     @torch.inference_mode()
     def landmarks(
@@ -326,13 +296,17 @@ class EmotionRecognizer:
             for xy, r in zip(points, regions, strict=True)
         ]
 
-    def _generate(self, inputs: Any) -> list[str]:
-        """Generate greedily and decode what is new."""
-        inputs = inputs.to(self.model.device)
-        ids = self.model.generate(**inputs, max_new_tokens=self.max_new_tokens, do_sample=False)
-        new = ids[:, inputs["input_ids"].shape[1] :]
-        texts = self.processor.batch_decode(new, skip_special_tokens=True)
-        return [text.strip() for text in texts]
+    def _texts(
+        self,
+        images: Sequence[Image.Image],
+        boxes: Sequence[Box],
+        labels: Sequence[str],
+        question: str | None,
+    ) -> list[str]:
+        """Answers to the caller's question, or else the usual sentences."""
+        if question:
+            return self._answerer.answer(images, boxes, question)
+        return self._answerer.describe(images, boxes, labels)
 
     def _face(self, detection: Detection, row: np.ndarray) -> Face:
         """One face from its detection and its row of probabilities."""
@@ -354,17 +328,9 @@ class EmotionRecognizer:
             clip(faces[0].crop, frame.image.size) if faces else None
             for frame, faces in zip(frames, found, strict=True)
         ]
-        inputs = self.processor(
-            videos=[[frame.image for frame in frames]],
-            text=[render_prompt(self.processor, question, kind="video")],
-            video_face_boxes=[boxes],
-            add_special_tokens=False,
-            return_tensors="pt",
-        )
-        with torch.inference_mode():
-            return self._generate(inputs)[0]
+        return self._answerer.answer_clip([frame.image for frame in frames], boxes, question)
 
-    def _video_faces(self, path: str, question: str | None) -> list[Face]:
+    def _video_faces(self, path: str, question: str | None, describe: bool) -> list[Face]:
         """Follow each person through a video; a fixed number of frames is held at a time."""
         frames = read_video(path)
         tracker = FaceTracker()
@@ -382,15 +348,19 @@ class EmotionRecognizer:
             rows = self.score_labels(images, crops)
             for number, (frame, detection), row in zip(numbers, seen, rows, strict=True):
                 people[number].add(frame, detection, row)
-        return [self._tracked_face(n, person, question) for n, person in sorted(people.items())]
+        faces = [self._tracked_face(number, person) for number, person in sorted(people.items())]
+        if not describe or not faces:
+            return faces
+        views = [people[face.track].best_view(self.labels.index(face.label)) for face in faces]
+        images = [image for image, _ in views]
+        crops = [clip(detection.crop, image.size) for image, detection in views]
+        texts = self._texts(images, crops, [face.label for face in faces], question)
+        return [replace(face, text=text) for face, text in zip(faces, texts, strict=True)]
 
-    def _tracked_face(self, number: int, person: TrackedPerson, question: str | None) -> Face:
+    def _tracked_face(self, number: int, person: TrackedPerson) -> Face:
         """One entry for a person: the mean over the frames, and the frame that shows it best."""
         mean = np.mean([row for _, _, row in person.seen], axis=0)
-        image, detection = person.best_view(int(mean.argmax()))
-        text = None
-        if question:
-            text = self.answer([image], [clip(detection.crop, image.size)], question)[0]
+        _, detection = person.best_view(int(mean.argmax()))
         frames = [
             FrameFace(
                 time=time,
@@ -400,4 +370,4 @@ class EmotionRecognizer:
             )
             for time, box, row in person.seen
         ]
-        return replace(self._face(detection, mean), text=text, track=number, frames=frames)
+        return replace(self._face(detection, mean), track=number, frames=frames)

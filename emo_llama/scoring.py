@@ -6,12 +6,12 @@ generated text is deliberately not offered: "sad, not happy" is no happiness.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
+from emo_llama.answering import prepare_inputs, render_prompt
 from emo_llama.boxes import Box
 from emo_llama.errors import EmoLlamaError
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
@@ -120,67 +120,6 @@ class LabelScorer:
         ids = pad(rows, batch_first=True)
         mask = pad([torch.ones_like(row) for row in rows], batch_first=True)
         return ids, mask
-
-
-def render_prompt(
-    processor: EmoLlamaProcessor, question: str, answer: str | None = None, kind: str = "image"
-) -> str:
-    """Write a question about one picture as the model's prompt.
-
-    Args:
-        processor ([`~emo_llama.modeling.EmoLlamaProcessor`]):
-            Gives the chat template.
-        question (`str`):
-            The question.
-        answer (`str`, *optional*):
-            The answer to append with its end token. Without it the prompt ends where the answer
-            begins.
-        kind (`str`, *optional*, defaults to `"image"`):
-            `"image"` or `"video"`.
-
-    Returns:
-        `str`: The text, with one placeholder.
-    """
-    # Whoever asks must not be able to add a second picture that is not there.
-    for token in (processor.image_token, processor.video_token):
-        question = question.replace(token, "")
-    content = [{"type": kind}, {"type": "text", "text": question}]
-    messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-    if answer is not None:
-        messages.append({"role": "assistant", "content": answer})
-    return processor.apply_chat_template(
-        messages, add_generation_prompt=answer is None, tokenize=False
-    )
-
-
-def prepare_inputs(
-    processor: EmoLlamaProcessor,
-    prompt: str,
-    images: Sequence[Image.Image],
-    boxes: Sequence[Box | None] | None,
-) -> Any:
-    """Prepare one prompt for many pictures.
-
-    Args:
-        processor ([`~emo_llama.modeling.EmoLlamaProcessor`]):
-            The processor.
-        prompt (`str`):
-            A prompt with one image placeholder.
-        images (`Sequence[PIL.Image.Image]`):
-            The pictures.
-        boxes (`Sequence[tuple[float, float, float, float] | None]`, *optional*):
-            The face of each picture; without it each whole picture is the face.
-
-    Returns:
-        `BatchFeature`: Tensors for the model. All rows have the same length, so none is padded.
-    """
-    return processor(
-        images=list(images),
-        text=[prompt] * len(images),
-        face_boxes=None if boxes is None else list(boxes),
-        add_special_tokens=False,  # the template writes them
-        return_tensors="pt",
-    )
 
 
 def _slices(total: int, size: int) -> Iterator[slice]:

@@ -1,0 +1,203 @@
+"""Asks the model questions about pictures and reads its answers.
+
+Writes the prompt of one question about one picture, prepares it for a batch of pictures, and
+generates. Everything that reaches the model at inference, label scoring too, is prepared here.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+
+from emo_llama.boxes import Box
+from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
+from emo_llama.prompts import answer_opening, conversation_question
+
+
+class Answerer:
+    """Answers questions about faces, greedily: the same picture always gets the same answer.
+
+    Args:
+        model ([`~emo_llama.modeling.EmoLlamaForConditionalGeneration`]):
+            The model, in evaluation mode.
+        processor ([`~emo_llama.modeling.EmoLlamaProcessor`]):
+            Its processor.
+        max_new_tokens (`int`, *optional*, defaults to 64):
+            The longest answer, tokens.
+    """
+
+    def __init__(
+        self,
+        model: EmoLlamaForConditionalGeneration,
+        processor: EmoLlamaProcessor,
+        max_new_tokens: int = 64,
+    ) -> None:
+        self.model = model
+        self.processor = processor
+        self.max_new_tokens = max_new_tokens
+
+    def answer(
+        self,
+        images: Sequence[Image.Image],
+        boxes: Sequence[Box | None] | None,
+        question: str,
+        opening: str = "",
+        batch_size: int = 32,
+    ) -> list[str]:
+        """Answer one question about each of many pictures.
+
+        Args:
+            images (`Sequence[PIL.Image.Image]`):
+                Pictures, RGB.
+            boxes (`Sequence[tuple[float, float, float, float] | None]`, *optional*):
+                The face of each picture, xyxy pixels, or `None` where there is none. Without it
+                each whole picture is the face.
+            question (`str`):
+                The question.
+            opening (`str`, *optional*, defaults to `""`):
+                What each answer begins with.
+            batch_size (`int`, *optional*, defaults to 32):
+                Pictures in one pass.
+
+        Returns:
+            `list[str]`: The answers, with their opening.
+        """
+        prompt = render_prompt(self.processor, question)
+        opened = f"{prompt} {opening}" if opening else prompt
+        kept = self._num_tokens(opened) - self._num_tokens(prompt)
+        answers: list[str] = []
+        for start in range(0, len(images), batch_size):
+            part = slice(start, start + batch_size)
+            part_boxes = None if boxes is None else boxes[part]
+            inputs = prepare_inputs(self.processor, opened, images[part], part_boxes)
+            answers += self._generate(inputs, kept)
+        return answers
+
+    def describe(
+        self, images: Sequence[Image.Image], boxes: Sequence[Box | None], labels: Sequence[str]
+    ) -> list[str]:
+        """Say in a sentence or two what each face shows.
+
+        The sentence begins with the given label, so that it cannot contradict it.
+
+        Args:
+            images (`Sequence[PIL.Image.Image]`):
+                Pictures, RGB.
+            boxes (`Sequence[tuple[float, float, float, float] | None]`):
+                The face of each picture, xyxy pixels.
+            labels (`Sequence[str]`):
+                The expression of each.
+
+        Returns:
+            `list[str]`: The sentences.
+        """
+        texts = [""] * len(images)
+        for label in sorted(set(labels)):  # one prompt a label: all rows have the same length
+            rows = [i for i, other in enumerate(labels) if other == label]
+            found = self.answer(
+                [images[i] for i in rows],
+                [boxes[i] for i in rows],
+                conversation_question(),
+                answer_opening(label),
+            )
+            for i, text in zip(rows, found, strict=True):
+                texts[i] = text
+        return texts
+
+    def answer_clip(
+        self, frames: Sequence[Image.Image], boxes: Sequence[Box | None], question: str
+    ) -> str:
+        """Answer a question about one video.
+
+        Args:
+            frames (`Sequence[PIL.Image.Image]`):
+                Its sampled frames, RGB.
+            boxes (`Sequence[tuple[float, float, float, float] | None]`):
+                The face of each frame, xyxy pixels, or `None` where there is none.
+            question (`str`):
+                The question.
+
+        Returns:
+            `str`: The answer.
+        """
+        inputs = self.processor(
+            videos=[list(frames)],
+            text=[render_prompt(self.processor, question, kind="video")],
+            video_face_boxes=[list(boxes)],
+            add_special_tokens=False,
+            return_tensors="pt",
+        )
+        return self._generate(inputs)[0]
+
+    @torch.inference_mode()
+    def _generate(self, inputs: Any, kept: int = 0) -> list[str]:
+        """Generate and decode what is new, and the `kept` tokens of the prompt before it."""
+        inputs = inputs.to(self.model.device)
+        ids = self.model.generate(**inputs, max_new_tokens=self.max_new_tokens, do_sample=False)
+        new = ids[:, inputs["input_ids"].shape[1] - kept :]
+        return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
+
+    def _num_tokens(self, text: str) -> int:
+        return len(self.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def render_prompt(
+    processor: EmoLlamaProcessor, question: str, answer: str | None = None, kind: str = "image"
+) -> str:
+    """Write a question about one picture as the model's prompt.
+
+    Args:
+        processor ([`~emo_llama.modeling.EmoLlamaProcessor`]):
+            Gives the chat template.
+        question (`str`):
+            The question.
+        answer (`str`, *optional*):
+            The answer to append with its end token. Without it the prompt ends where the answer
+            begins.
+        kind (`str`, *optional*, defaults to `"image"`):
+            `"image"` or `"video"`.
+
+    Returns:
+        `str`: The text, with one placeholder.
+    """
+    # Whoever asks must not be able to add a second picture that is not there.
+    for token in (processor.image_token, processor.video_token):
+        question = question.replace(token, "")
+    content = [{"type": kind}, {"type": "text", "text": question}]
+    messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
+    if answer is not None:
+        messages.append({"role": "assistant", "content": answer})
+    return processor.apply_chat_template(
+        messages, add_generation_prompt=answer is None, tokenize=False
+    )
+
+
+def prepare_inputs(
+    processor: EmoLlamaProcessor,
+    prompt: str,
+    images: Sequence[Image.Image],
+    boxes: Sequence[Box | None] | None,
+) -> Any:
+    """Prepare one prompt for many pictures.
+
+    Args:
+        processor ([`~emo_llama.modeling.EmoLlamaProcessor`]):
+            The processor.
+        prompt (`str`):
+            A prompt with one image placeholder.
+        images (`Sequence[PIL.Image.Image]`):
+            The pictures.
+        boxes (`Sequence[tuple[float, float, float, float] | None]`, *optional*):
+            The face of each picture; without it each whole picture is the face.
+
+    Returns:
+        `BatchFeature`: Tensors for the model. All rows have the same length, so none is padded.
+    """
+    return processor(
+        images=list(images),
+        text=[prompt] * len(images),
+        face_boxes=None if boxes is None else list(boxes),
+        add_special_tokens=False,  # the template writes them
+        return_tensors="pt",
+    )
