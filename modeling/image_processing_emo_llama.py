@@ -9,7 +9,7 @@ the processor's.
 """
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -23,7 +23,6 @@ from transformers.image_utils import (
     OPENAI_CLIP_MEAN,
     OPENAI_CLIP_STD,
     ChannelDimension,
-    ImageInput,
     PILImageResampling,
     SizeDict,
     infer_channel_dimension_format,
@@ -124,22 +123,14 @@ class EmoLlamaImageProcessor(PilBackend):
     face_image_std = IMAGENET_DEFAULT_STD
     face_margin = 0.5
 
-    def __init__(self, **kwargs: Unpack[EmoLlamaImageProcessorKwargs]) -> None:
-        super().__init__(**kwargs)
-
-    def _standardize_kwargs(
-        self,
-        face_size: int | dict[str, int] | SizeDict | None = None,
-        face_image_mean: Sequence[float] | None = None,
-        face_image_std: Sequence[float] | None = None,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        kwargs = super()._standardize_kwargs(**kwargs)
+    def _standardize_kwargs(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        kwargs = super()._standardize_kwargs(*args, **kwargs)
+        face_size = kwargs["face_size"]
         if face_size is not None and not isinstance(face_size, SizeDict):
-            face_size = SizeDict(**get_size_dict(face_size, param_name="face_size"))
-        kwargs["face_size"] = face_size
-        kwargs["face_image_mean"] = None if face_image_mean is None else tuple(face_image_mean)
-        kwargs["face_image_std"] = None if face_image_std is None else tuple(face_image_std)
+            kwargs["face_size"] = SizeDict(**get_size_dict(face_size, param_name="face_size"))
+        for name in ("face_image_mean", "face_image_std"):
+            if isinstance(kwargs[name], list):
+                kwargs[name] = tuple(kwargs[name])
         for name in ("size", "face_size"):
             if kwargs[name] is not None and not (kwargs[name].height and kwargs[name].width):
                 raise ValueError(
@@ -151,22 +142,20 @@ class EmoLlamaImageProcessor(PilBackend):
             )
         return kwargs
 
-    def _validate_preprocess_kwargs(self, **kwargs: Any) -> None:
+    def _validate_preprocess_kwargs(self, *args: Any, **kwargs: Any) -> None:
         # The base class asks for a `crop_size`; here the centre crop has the tower's `size`.
-        super()._validate_preprocess_kwargs(**{**kwargs, "crop_size": kwargs["size"]})
+        super()._validate_preprocess_kwargs(*args, **{**kwargs, "crop_size": kwargs["size"]})
 
     def _preprocess_image_like_inputs(
         self,
-        images: ImageInput,
+        images: Any,
         *args: Any,
         face_boxes: Sequence[Sequence[float] | None] | None = None,
         return_tensors: str | None = None,
         **kwargs: Any,
     ) -> BatchFeature:
-        pictures = [
-            _to_pil(image, kwargs.get("input_data_format"))
-            for image in make_flat_list_of_images(self.fetch_images(images))
-        ]
+        flat: Any = make_flat_list_of_images(self.fetch_images(images))
+        pictures = [_to_pil(image, kwargs.get("input_data_format")) for image in flat]
         if face_boxes is not None and len(face_boxes) != len(pictures):
             raise ValueError(
                 "`face_boxes` needs one entry an image (`None` where there is no face): got "
@@ -220,13 +209,14 @@ class EmoLlamaImageProcessor(PilBackend):
         **kwargs: Any,
     ) -> np.ndarray:
         """One image as the vision tower takes it, float32 (C, H, W)."""
+        height, width = size["height"], size["width"]
         if do_resize and vision_input == "image":
             if do_pad:
                 image = _pad_to_square(image, image_mean)
             if do_center_crop:
-                image = _resize_and_crop(image, size.height, size.width, resample)
-        if do_resize and image.size != (size.width, size.height):
-            image = image.resize((size.width, size.height), resample)
+                image = _resize_and_crop(image, height, width, resample)
+        if do_resize and image.size != (width, height):
+            image = image.resize((width, height), resample)
         return _to_array(image, image_mean, image_std, **kwargs)
 
     def _face_array(
@@ -240,10 +230,11 @@ class EmoLlamaImageProcessor(PilBackend):
         **kwargs: Any,
     ) -> np.ndarray:
         """One face crop as the face network takes it, float32 (C, h, w); no face: zeros."""
+        height, width = face_size["height"], face_size["width"]
         if not present:
-            return np.zeros((3, face_size.height, face_size.width), dtype=np.float32)
-        if crop.size != (face_size.width, face_size.height):
-            crop = crop.resize((face_size.width, face_size.height), resample)
+            return np.zeros((3, height, width), dtype=np.float32)
+        if crop.size != (width, height):
+            crop = crop.resize((width, height), resample)
         return _to_array(crop, face_image_mean, face_image_std, **kwargs)
 
 

@@ -161,11 +161,13 @@ class EmoLlamaProcessor(ProcessorMixin):
     ```
     """
 
+    qformer_tokenizer: PreTrainedTokenizerBase
+
     def __init__(
         self,
-        image_processor: Any = None,
-        tokenizer: PreTrainedTokenizerBase | None = None,
-        qformer_tokenizer: PreTrainedTokenizerBase | None = None,
+        image_processor: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        qformer_tokenizer: PreTrainedTokenizerBase,
         chat_template: str | None = None,
         num_tokens_per_frame: int = 4,
         image_token: str = "<image>",
@@ -303,9 +305,9 @@ class EmoLlamaProcessor(ProcessorMixin):
         **kwargs: Any,
     ) -> tuple[dict[str, Any], list[str]]:
         """Frames of all videos through the image processor, and each video's placeholders."""
-        sampling = {"fps": fps, "num_frames": num_frames, "do_sample_frames": do_sample_frames}
+        sampling = (fps, num_frames, do_sample_frames)
         clips = [
-            self._decode(clip, **sampling) if isinstance(clip, str) else clip
+            self._decode(clip, *sampling) if isinstance(clip, str) else clip
             for clip in make_batched_videos(videos)
         ]
         counts = [len(clip) for clip in clips]
@@ -333,11 +335,12 @@ class EmoLlamaProcessor(ProcessorMixin):
         def sample(metadata: VideoMetadata, **kwargs: Any) -> Sequence[int]:
             if do_sample_frames is False:
                 return range(metadata.total_num_frames or 10**9)
-            step = max(1, round(metadata.fps / (fps or self.video_fps)))
+            step = max(1, round((metadata.fps or 0.0) / (fps or self.video_fps)))
             return _spread(metadata.total_num_frames, step, num_frames or self.max_frames)
 
         try:
-            return load_video(path, backend="pyav", sample_indices_fn=sample)[0]
+            # Paths are missing from the type that transformers gives its argument.
+            return load_video(path, backend="pyav", sample_indices_fn=sample)[0]  # type: ignore[arg-type]
         except (OSError, ValueError, TypeError, IndexError) as error:
             raise ValueError(
                 f"Could not decode the video {path!r} ({error}). Expected a file with a video "
@@ -403,7 +406,7 @@ def _default_template(processor: EmoLlamaProcessor) -> str:
 def _token_id(tokenizer: PreTrainedTokenizerBase, token: str) -> int:
     """The id of a placeholder, which must be one token."""
     token_id = tokenizer.convert_tokens_to_ids(token)
-    if token_id is None or token_id == tokenizer.unk_token_id:
+    if not isinstance(token_id, int) or token_id == tokenizer.unk_token_id:
         raise ValueError(
             f"The tokenizer has no token {token!r}. Add it first: "
             f"tokenizer.add_tokens([{token!r}], special_tokens=True)."

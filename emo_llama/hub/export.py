@@ -20,11 +20,11 @@ from safetensors import SafetensorError, safe_open
 from emo_llama import modeling
 from emo_llama.errors import EmoLlamaError, ModelNotFoundError, UsageError
 from emo_llama.hub.card import model_card
+from emo_llama.loading import EMBEDDED_MODEL
 from emo_llama.modeling import EmoLlamaConfig, EmoLlamaProcessor
 
-__all__ = ["AUTO_MAP", "EMBEDDED_MODEL", "export", "find_model", "travelling_files"]
+__all__ = ["AUTO_MAP", "export", "find_model", "travelling_files"]
 
-EMBEDDED_MODEL = Path(__file__).parents[1] / "assets" / "emo-llama-tiny"
 AUTO_MAP = {
     "AutoConfig": "configuration_emo_llama.EmoLlamaConfig",
     "AutoModel": "modeling_emo_llama.EmoLlamaForConditionalGeneration",
