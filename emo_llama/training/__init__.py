@@ -1,1 +1,1 @@
-"""Training: the face network, then instruction tuning with TRL."""
+"""Training: the encoders of a from-scratch model, then instruction tuning by TRL's SFTTrainer."""

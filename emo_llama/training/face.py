@@ -1,0 +1,387 @@
+"""The face stage: teaches a small face network all that the data sets know of a face.
+
+Decides augmentation, losses and schedule; transformers' Trainer does the loop, checkpoints and
+resume. Weights are averaged along the way (EMA), and the average is what is kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from emo_llama.modeling import FaceXFormerConfig, FaceXFormerModel
+from emo_llama.training.face_data import FaceTable
+
+# Which landmark stands where when the face is mirrored (iBUG 68).
+MIRROR = (
+    *range(16, -1, -1),
+    *range(26, 16, -1),
+    *range(27, 31),
+    *range(35, 30, -1),
+    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
+    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),
+    *(64, 63, 62, 61, 60, 67, 66, 65),
+)
+MEAN, STD = 0.5, 0.25
+"""Normalisation of grey values in [0, 1]; the processor of the model uses the same numbers."""
+
+
+@dataclass
+class FaceStage:
+    """Settings of the face stage.
+
+    Args:
+        model (`dict`): Arguments of [`FaceXFormerConfig`].
+        epochs (`int`, *optional*, defaults to 16): Passes over the FERPlus training faces.
+        batch_size (`int`, *optional*, defaults to 160): Faces a step.
+        learning_rate (`float`, *optional*, defaults to 2e-3): Peak of the cosine schedule (AdamW).
+        weight_decay (`float`, *optional*, defaults to 0.05): Of AdamW.
+        warmup_steps (`int`, *optional*, defaults to 200): Steps of linear warm-up.
+        sizes (`list`, *optional*):
+            `[start, pixels]` pairs: from this share of the steps on, crops have this side.
+        decoder_start (`float`, *optional*, defaults to 0.75):
+            Share of the steps that teach the backbone alone, by linear heads on its pooled last
+            map; fusion and decoder, half of the cost, join after it.
+        decoder_rate (`float`, *optional*, defaults to 3.0):
+            Learning rate of fusion, decoder and heads over that of the backbone, since they start
+            late in the cosine.
+        attribute_share (`float`, *optional*, defaults to 0.15):
+            FairFace faces, as a share of the FERPlus faces.
+        landmark_weight (`float`, *optional*, defaults to 2.0): Weight of the landmark loss.
+        attribute_weight (`float`, *optional*, defaults to 0.3): Weight of age, gender and race.
+        ema_decay (`float`, *optional*, defaults to 0.998): Of the weight average, a step.
+        seed (`int`, *optional*, defaults to 0): Of weights, order and augmentation.
+    """
+
+    model: dict[str, Any]
+    epochs: int = 16
+    batch_size: int = 160
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warmup_steps: int = 200
+    sizes: Sequence[Sequence[float]] = field(default_factory=lambda: [[0.0, 64], [0.6, 80]])
+    decoder_start: float = 0.75
+    decoder_rate: float = 3.0
+    attribute_share: float = 0.15
+    landmark_weight: float = 2.0
+    attribute_weight: float = 0.3
+    ema_decay: float = 0.998
+    seed: int = 0
+
+
+class FaceBatches(torch.utils.data.Dataset):
+    """Rows of FERPlus, then draws from FairFace; a whole batch is gathered at once."""
+
+    def __init__(
+        self, table: FaceTable, extra: FaceTable | None = None, share: float = 0.0
+    ) -> None:
+        self.table, self.extra = table, extra
+        self.draws = int(share * len(table)) if extra is not None else 0
+
+    def __len__(self) -> int:
+        return len(self.table) + self.draws
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, torch.Tensor]]:
+        """Items of one batch; an index past FERPlus draws any FairFace face."""
+        return [self[index] for index in indices]
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        table, row = self.table, index
+        if index >= len(self.table) and self.extra is not None:
+            table, row = self.extra, int(torch.randint(len(self.extra), ()))
+        fields = ("images", "votes", "labels", "landmarks", "found", "attributes")
+        return {name: torch.as_tensor(getattr(table, name)[row]) for name in fields}
+
+
+def augment(
+    images: torch.Tensor, landmarks: torch.Tensor, size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random mirror, rotation, scale, shift, contrast, brightness and a blank rectangle.
+
+    Args:
+        images (`torch.Tensor` of shape `(B, 1, S, S)`): Grey values in [0, 1].
+        landmarks (`torch.Tensor` of shape `(B, 68, 2)`): In [-1, 1].
+        size (`int`): Side of the result, in pixels.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`:
+            Images (B, 1, size, size), and the landmarks moved along.
+    """
+    count = len(images)
+    uniform = lambda low, high: torch.empty(count).uniform_(low, high)  # noqa: E731
+    angle, scale, mirror = (
+        uniform(-0.26, 0.26),
+        uniform(0.78, 1.08),
+        (torch.rand(count) < 0.5).float() * -2 + 1,
+    )
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    matrix = torch.stack(
+        [torch.stack([cos * mirror, -sin], -1), torch.stack([sin * mirror, cos], -1)], -2
+    )
+    shift = torch.stack([uniform(-0.12, 0.12), uniform(-0.12, 0.12)], -1)[..., None]
+    grid = F.affine_grid(
+        torch.cat([matrix, shift], -1), [count, 1, size, size], align_corners=False
+    )
+    images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    moved = torch.linalg.solve(
+        matrix, (landmarks - shift.transpose(1, 2)).transpose(1, 2)
+    ).transpose(1, 2)
+    moved = torch.where(mirror[:, None, None] < 0, moved[:, list(MIRROR)], moved)
+    images = (
+        (images - 0.5) * uniform(0.7, 1.3)[:, None, None, None]
+        + 0.5
+        + uniform(-0.15, 0.15)[:, None, None, None]
+    )
+    images = images.clamp(0, 1)
+    ticks = torch.linspace(0, 1, size)
+    centre, half = torch.rand(count, 2, 1), torch.empty(count, 2, 1).uniform_(0.04, 0.16)
+    inside = (ticks - centre).abs() < half  # (B, 2, size)
+    blank = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None] & (torch.rand(count) < 0.3)[
+        :, None, None, None
+    ]
+    return torch.where(blank, 0.5, images), moved
+
+
+class FaceObjective(nn.Module):
+    """The face network with its losses.
+
+    Linear heads on the pooled last map teach the backbone and are dropped later.
+    """
+
+    def __init__(self, stage: FaceStage) -> None:
+        super().__init__()
+        self.stage = stage
+        self.face = FaceXFormerModel(FaceXFormerConfig(**stage.model))
+        config = self.face.config
+        sizes = (
+            config.num_expressions,
+            2 * config.num_landmarks,
+            config.num_ages,
+            config.num_genders,
+            config.num_races,
+        )
+        width = self.face.fusion.projections[-1].in_features
+        self.pooled_heads = nn.ModuleList(nn.Linear(width, size) for size in sizes)
+        self.progress = 0.0
+
+    def forward(
+        self,
+        images: torch.Tensor,
+        votes: torch.Tensor,
+        landmarks: torch.Tensor,
+        found: torch.Tensor,
+        attributes: torch.Tensor,
+        labels: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Images (B, S, S) uint8 and targets as in [`FaceTable`] -> `loss`, `logits` (B, 8)."""
+        pixels = images[:, None].float() / 255
+        if self.training:
+            size = int([pixel for start, pixel in self.stage.sizes if start <= self.progress][-1])
+            pixels, landmarks = augment(pixels, landmarks, size)
+        pixels = (
+            ((pixels - MEAN) / STD)
+            .expand(-1, 3, -1, -1)
+            .contiguous(memory_format=torch.channels_last)
+        )
+        maps = self.face.get_backbone_maps(pixels)
+        targets = (votes, landmarks, found, attributes)
+        pooled = maps[-1].mean((2, 3))
+        answers = [head(pooled) for head in self.pooled_heads]
+        loss = self._loss(answers, *targets)
+        if self.progress >= self.stage.decoder_start:
+            answers = self._decoded(maps)
+            loss = 0.5 * loss + self._loss(answers, *targets)
+        return {"loss": loss, "logits": answers[0]}
+
+    def _decoded(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Answers of the real heads: expression, landmarks, age, gender, race."""
+        face = self.face
+        tokens = face.get_task_tokens(face.fusion(maps))
+        heads = (face.landmark_head, face.age_head, face.gender_head, face.race_head)
+        rest = [head(tokens[:, row]) for head, row in zip(heads, (0, 4, 5, 6), strict=True)]
+        return [face.expression_head(tokens[:, 7]), *rest]
+
+    def _loss(
+        self,
+        answers: list[torch.Tensor],
+        votes: torch.Tensor,
+        landmarks: torch.Tensor,
+        found: torch.Tensor,
+        attributes: torch.Tensor,
+    ) -> torch.Tensor:
+        """Cross-entropy with votes and attributes, smooth L1 on landmarks; unknown ones count 0."""
+        expression, points, *traits = answers
+        loss = -(votes * expression.log_softmax(-1)).sum() / (votes.sum(1) > 0).sum().clamp(min=1)
+        error = F.smooth_l1_loss(
+            points.unflatten(-1, (-1, 2)), landmarks, beta=0.1, reduction="none"
+        ).mean((1, 2))
+        loss = loss + self.stage.landmark_weight * (error * found).sum() / found.sum().clamp(min=1)
+        for logits, target in zip(traits, attributes.unbind(-1), strict=True):
+            entropy = F.cross_entropy(logits, target, ignore_index=-1, reduction="sum")
+            loss = loss + self.stage.attribute_weight * entropy / (target >= 0).sum().clamp(min=1)
+        return loss
+
+
+class _Average(TrainerCallback):
+    """Keeps the running average of the weights, and tells the model how far it is."""
+
+    def __init__(self, model: FaceObjective, decay: float) -> None:
+        self.model = model
+        self.average = AveragedModel(
+            model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
+        )
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
+        """Takes the average up where the checkpoint left it."""
+        if state.global_step:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            self.average.load_state_dict(load_file(folder / "average.safetensors"))
+
+    def on_step_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
+        """Picks the crop size."""
+        self.model.progress = self.average.module.progress = state.global_step / state.max_steps
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
+        """Averages."""
+        self.average.update_parameters(self.model)
+
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        **kwargs: object,
+    ) -> None:
+        """Writes the average beside the checkpoint."""
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        save_file(
+            {k: v.contiguous() for k, v in self.average.state_dict().items()},
+            folder / "average.safetensors",
+        )
+
+
+class _FaceTrainer(Trainer):
+    """Scores the averaged weights, since they are what is kept."""
+
+    average: _Average
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """AdamW with one rate for the backbone and a higher one for what joins later."""
+        stage, objective = self.model.stage, self.model
+        early = [*objective.face.backbone.parameters(), *objective.pooled_heads.parameters()]
+        known = set(map(id, early))
+        late = [p for p in objective.parameters() if id(p) not in known]
+        groups = [
+            {
+                "params": [p for p in parameters if (p.ndim > 1) == decays],
+                "lr": rate,
+                "weight_decay": decay,
+            }
+            for parameters, rate in (
+                (early, stage.learning_rate),
+                (late, stage.learning_rate * stage.decoder_rate),
+            )
+            for decays, decay in ((True, stage.weight_decay), (False, 0.0))
+        ]
+        self.optimizer = torch.optim.AdamW(groups, fused=True)
+        return self.optimizer
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """As the parent, with the averaged model in the trained one's place."""
+        trained, self.model = self.model, self.average.average.module
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self.model = trained
+
+
+def _accuracy(prediction: Any) -> dict[str, float]:
+    labels, guess = prediction.label_ids, prediction.predictions.argmax(-1)
+    recalls = [(guess == labels)[labels == k].mean() for k in np.unique(labels)]
+    return {"accuracy": float((guess == labels).mean()), "uar": float(np.mean(recalls))}
+
+
+def train_face(
+    stage: FaceStage,
+    train: FaceTable,
+    extra: FaceTable | None,
+    validation: FaceTable | None,
+    out: Path,
+    work_dir: Path,
+) -> None:
+    """Trains the face network and writes it as a folder.
+
+    A run that was cut off goes on from its last checkpoint.
+
+    Args:
+        stage ([`FaceStage`]): Settings.
+        train ([`FaceTable`]): Training faces.
+        extra ([`FaceTable`], *optional*): Faces that are drawn from, as `attribute_share` says.
+        validation ([`FaceTable`], *optional*): Faces that are scored after each epoch.
+        out (`Path`): Folder of the finished network; it appears when it is whole.
+        work_dir (`Path`): Folder of the checkpoints.
+    """
+    torch.manual_seed(stage.seed)
+    model = FaceObjective(stage)
+    average = _Average(model, stage.ema_decay)
+    arguments = TrainingArguments(
+        output_dir=str(work_dir),
+        num_train_epochs=stage.epochs,
+        per_device_train_batch_size=stage.batch_size,
+        per_device_eval_batch_size=256,
+        learning_rate=stage.learning_rate,
+        weight_decay=stage.weight_decay,
+        warmup_steps=stage.warmup_steps,
+        lr_scheduler_type="cosine",
+        logging_steps=50,
+        eval_strategy="no" if validation is None else "epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        seed=stage.seed,
+        report_to=[],
+        remove_unused_columns=False,
+        dataloader_drop_last=True,
+        label_names=["labels"],
+    )
+    trainer = _FaceTrainer(
+        model=model,
+        args=arguments,
+        train_dataset=FaceBatches(train, extra, stage.attribute_share),
+        eval_dataset=None if validation is None else FaceBatches(validation),
+        compute_metrics=_accuracy,
+        callbacks=[average],
+    )
+    trainer.average = average
+    trainer.train(
+        resume_from_checkpoint=get_last_checkpoint(str(work_dir)) if work_dir.is_dir() else None
+    )
+    partial = out.with_name(out.name + ".part")
+    average.average.module.face.save_pretrained(partial)
+    partial.replace(out)

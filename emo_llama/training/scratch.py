@@ -1,0 +1,260 @@
+"""A model from scratch: teaches its encoders, makes its tokenizer, and puts the parts together.
+
+Decides the order (instruction data, face network, vision tower, tokenizer, model) and where each
+result lies in the work folder, so that a run that was cut off goes on behind the last finished
+part. Settings come from the recipe.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import load_dataset
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from emo_llama.annotate.landmarks import from_file
+from emo_llama.annotate.template import TemplateAnnotator
+from emo_llama.dataset_builders.folder import build_folder
+from emo_llama.labels import FERPLUS
+from emo_llama.modeling import (
+    EmoLlamaConfig,
+    EmoLlamaForConditionalGeneration,
+    EmoLlamaImageProcessor,
+    EmoLlamaProcessor,
+    FaceXFormerModel,
+)
+from emo_llama.modeling.processing_emo_llama import chat_template
+from emo_llama.training.face import MEAN, STD, FaceStage, train_face
+from emo_llama.training.face_data import FaceTable, fairface_table, ferplus_table, landmark_cache
+
+SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<image>", "<video>")
+
+
+def build_from_scratch(scratch: dict[str, Any], data: Path, work_dir: Path) -> tuple[Path, Path]:
+    """Makes everything that instruction tuning starts from.
+
+    Args:
+        scratch (`dict`):
+            `face`:
+                settings of [`FaceStage`]. `tower`: the same for a network of which the backbone is
+                kept, taught
+            on FairFace alone, or the word `"face"` for the face network's own backbone.
+            `tokenizer`: `vocab_size`. `model`: arguments of [`EmoLlamaConfig`] that the parts do
+            not settle.
+        data (`Path`): Folder with `ferplus/` and `fairface/`.
+        work_dir (`Path`): Where the parts are kept.
+
+    Returns:
+        `tuple[Path, Path]`: The untuned model's folder and that of the built instruction data.
+    """
+    tables = _Tables(data, work_dir, FaceStage(**scratch["face"]).model["image_size"])
+    built = _once(
+        work_dir / "ferplus", lambda out: _build_instructions(data, tables.landmarks(), out)
+    )
+    face = _once(work_dir / "face", lambda out: _teach_face(scratch["face"], tables, out))
+    tower = face
+    if scratch["tower"] != "face":
+        tower = _once(work_dir / "tower", lambda out: _teach_tower(scratch["tower"], tables, out))
+    return _once(work_dir / "base", lambda out: assemble(scratch, face, tower, built, out)), built
+
+
+class _Tables:
+    """The face tables, read when a stage first asks for them."""
+
+    def __init__(self, data: Path, work_dir: Path, size: int) -> None:
+        self.data, self.work_dir, self.size = data, work_dir, size
+
+    def landmarks(self) -> Path:
+        return landmark_cache(self.data / "ferplus", self.work_dir)
+
+    def ferplus(self, usage: str) -> FaceTable:
+        return ferplus_table(self.data / "ferplus", self.work_dir, usage, self.size)
+
+    def fairface(self) -> FaceTable:
+        return fairface_table(self.data / "fairface", self.work_dir, self.size)
+
+
+def _once(out: Path, make: Callable[[Path], object]) -> Path:
+    """Makes a part unless it is there; what is there is whole."""
+    if not out.exists():
+        make(out)
+    return out
+
+
+def _build_instructions(data: Path, landmarks: Path, out: Path) -> None:
+    build_folder("ferplus", data / "ferplus", out, TemplateAnnotator(from_file(landmarks)))
+
+
+def _teach_face(settings: dict[str, Any], tables: _Tables, out: Path) -> None:
+    train, validation = tables.ferplus("Training"), tables.ferplus("PublicTest")
+    train_face(FaceStage(**settings), train, tables.fairface(), validation, out, _checkpoints(out))
+
+
+def _teach_tower(settings: dict[str, Any], tables: _Tables, out: Path) -> None:
+    """A generic tower: what it learns of faces holds no expression, neither votes nor landmarks."""
+    stage = FaceStage(**(settings | {"landmark_weight": 0.0, "decoder_start": 2.0}))
+    train_face(stage, tables.fairface(), None, None, out, _checkpoints(out))
+
+
+def _checkpoints(out: Path) -> Path:
+    return out.with_name(out.name + "-checkpoints")
+
+
+def assemble(
+    scratch: dict[str, Any], face_dir: Path, tower_dir: Path, built: Path, out: Path
+) -> Path:
+    """Puts an untuned model together: taught encoders, the rest fresh.
+
+    Args:
+        scratch (`dict`): As in [`build_from_scratch`].
+        face_dir (`Path`): The taught face network.
+        tower_dir (`Path`): The network whose backbone becomes the vision tower.
+        built (`Path`): Instruction data; its texts make the tokenizer.
+        out (`Path`): Folder to write.
+
+    Returns:
+        `Path`: `out`.
+    """
+    face, tower = (
+        FaceXFormerModel.from_pretrained(face_dir),
+        FaceXFormerModel.from_pretrained(tower_dir),
+    )
+    tokenizer = train_tokenizer(_texts(built), scratch["tokenizer"]["vocab_size"])
+    config = _config(scratch["model"], face, tower, tokenizer)
+    torch.manual_seed(scratch["face"].get("seed", 0))
+    model = EmoLlamaForConditionalGeneration(config)
+    model.model.vision_tower.load_state_dict(tower.backbone.state_dict())
+    if model.model.face_model is not None:
+        model.model.face_model.load_state_dict(face.state_dict())
+    partial = out.with_name(out.name + ".part")
+    model.save_pretrained(partial)
+    _processor(config, face, tower, tokenizer).save_pretrained(partial)
+    return partial.replace(out)
+
+
+def _config(
+    settings: dict[str, Any],
+    face: FaceXFormerModel,
+    tower: FaceXFormerModel,
+    tokenizer: PreTrainedTokenizerFast,
+) -> EmoLlamaConfig:
+    """The parts settle the rest: vocabularies, placeholders, labels, encoders."""
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in _names().items()}
+    text = {
+        "vocab_size": len(tokenizer),
+        **{k: ids[k] for k in ("pad_token_id", "bos_token_id", "eos_token_id")},
+    }
+    return EmoLlamaConfig(
+        **(
+            settings
+            | {
+                "vision_config": tower.config.backbone_config.to_dict(),
+                "face_config": face.config.to_dict(),
+                "text_config": settings["text_config"] | text,
+                "qformer_config": settings["qformer_config"]
+                | {"vocab_size": len(tokenizer), "pad_token_id": 0},
+                "image_token_id": ids["image_token_id"],
+                "video_token_id": ids["video_token_id"],
+                "id2label": dict(enumerate(FERPLUS)),
+            }
+        )
+    )
+
+
+def _names() -> dict[str, str]:
+    names = ("pad_token_id", "bos_token_id", "eos_token_id", "image_token_id", "video_token_id")
+    return dict(zip(names, SPECIAL_TOKENS, strict=True))
+
+
+def _processor(
+    config: EmoLlamaConfig,
+    face: FaceXFormerModel,
+    tower: FaceXFormerModel,
+    tokenizer: PreTrainedTokenizerFast,
+) -> EmoLlamaProcessor:
+    """Grey face crops without a margin, for both encoders, as they were taught."""
+    grey = {"mean": [MEAN] * 3, "std": [STD] * 3}
+    images = EmoLlamaImageProcessor(
+        size=tower.config.image_size,
+        image_mean=grey["mean"],
+        image_std=grey["std"],
+        vision_input="face",
+        do_grayscale_face=True,
+        face_size=face.config.image_size,
+        face_image_mean=grey["mean"],
+        face_image_std=grey["std"],
+        face_margin=0.0,
+    )
+    return EmoLlamaProcessor(
+        image_processor=images,
+        tokenizer=tokenizer,
+        qformer_tokenizer=tokenizer,
+        chat_template=chat_template(system_prompt=""),
+        num_tokens_per_frame=config.num_tokens_per_frame,
+        max_question_length=config.qformer_config.max_position_embeddings,
+        max_frames=16,
+    )
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """Learns a byte-level BPE tokenizer: whatever is typed can be written with it.
+
+    Args:
+        texts (`Iterable[str]`): What it learns from.
+        vocab_size (`int`): Tokens in all, 261 at least.
+
+    Returns:
+        `PreTrainedTokenizerFast`: With pad, begin, end and both placeholder tokens.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(SPECIAL_TOKENS),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    pad, begin, end, *placeholders = SPECIAL_TOKENS
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=pad,
+        bos_token=begin,
+        eos_token=end,
+        extra_special_tokens=placeholders,
+        model_max_length=4096,
+    )
+
+
+def _texts(built: Path, configs: Sequence[str] = ("category", "conversation")) -> Iterator[str]:
+    """Every turn of the training data, with the space that the chat template puts before it."""
+    for config in configs:
+        for messages in load_dataset(str(built), config, split="train")["messages"]:
+            for message in messages:
+                yield f" {message['content']}"
+
+
+def write_settings(scratch: dict[str, Any], work_dir: Path) -> dict[str, Any] | None:
+    """Notes the settings of a work folder, or tells those that it was begun with.
+
+    Args:
+        scratch (`dict`): Settings of this run.
+        work_dir (`Path`): The work folder.
+
+    Returns:
+        `dict` or `None`: The older settings where they differ; `None` where the run may go on.
+    """
+    path = work_dir / "scratch.json"
+    if path.is_file():
+        known = json.loads(path.read_text(encoding="utf-8"))
+        return None if known == json.loads(json.dumps(scratch)) else known
+    work_dir.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(scratch, indent=2), encoding="utf-8")
+    return None
+
+
+__all__ = ["assemble", "build_from_scratch", "train_tokenizer", "write_settings"]

@@ -1,0 +1,410 @@
+# Copyright 2026 The emo-llama authors. Licensed under the Apache License, Version 2.0.
+"""The face network: backbone taps, fusion, two-way decoder and one head a task.
+
+Decides how a face crop becomes a feature map, task tokens and predictions (FaceXFormer, arXiv
+2403.12960; written from its equations). It leaves out training, face detection and cropping. An
+expression token and head, which the reference lacks, are made where `config.num_expressions` asks
+for them.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import MODEL_MAPPING, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput
+
+from .configuration_facexformer import FaceXFormerConfig
+
+
+@dataclass
+class FaceXFormerOutput(ModelOutput):
+    """What the face network tells of each crop; every head answers for every row.
+
+    Args:
+        feature_map (`torch.FloatTensor` of shape `(B, d, h, w)`):
+            Fused map, `h = w = image_size / 4`.
+        task_tokens (`torch.FloatTensor` of shape `(B, 7, d)`, or `(B, 8, d)` with expression):
+            Tokens after the decoder, in the order landmarks, head pose, attributes, visibility,
+            age, gender, race, expression.
+        landmarks (`torch.FloatTensor` of shape `(B, 68, 2)`): x and y in [-1, 1] of the crop.
+        head_pose (`torch.FloatTensor` of shape `(B, 3)`): Pitch, yaw and roll in radians.
+        attribute_logits (`torch.FloatTensor` of shape `(B, 40)`): Binary attributes.
+        visibility_logits (`torch.FloatTensor` of shape `(B, 29)`):
+            Positive where the point is occluded.
+        age_logits (`torch.FloatTensor` of shape `(B, 8)`): Age bins.
+        gender_logits (`torch.FloatTensor` of shape `(B, 2)`): Male, female.
+        race_logits (`torch.FloatTensor` of shape `(B, 5)`): White, Black, Indian, Asian, Others.
+        segmentation_logits (`torch.FloatTensor` of shape `(B, 11, H, W)`):
+            Face parsing at the crop's size.
+        expression_logits (`torch.FloatTensor` of shape `(B, num_expressions)`, *optional*):
+            Only with that head.
+    """
+
+    feature_map: torch.FloatTensor | None = None
+    task_tokens: torch.FloatTensor | None = None
+    landmarks: torch.FloatTensor | None = None
+    head_pose: torch.FloatTensor | None = None
+    attribute_logits: torch.FloatTensor | None = None
+    visibility_logits: torch.FloatTensor | None = None
+    age_logits: torch.FloatTensor | None = None
+    gender_logits: torch.FloatTensor | None = None
+    race_logits: torch.FloatTensor | None = None
+    segmentation_logits: torch.FloatTensor | None = None
+    expression_logits: torch.FloatTensor | None = None
+
+
+class FaceXFormerMLP(nn.Module):
+    """Three linear layers with ReLU between them: a prediction head."""
+
+    def __init__(self, hidden_size: int, output_size: int) -> None:
+        super().__init__()
+        sizes = [hidden_size, hidden_size, hidden_size, output_size]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """(..., d) -> (..., output_size)."""
+        for layer in self.layers[:-1]:
+            hidden_states = F.relu(layer(hidden_states))
+        return self.layers[-1](hidden_states)
+
+
+class FaceXFormerFusion(nn.Module):
+    """Brings the four backbone maps to one width and grid, and mixes them."""
+
+    def __init__(self, channels: list[int], hidden_size: int) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(nn.Linear(c, hidden_size) for c in channels)
+        self.fuse = nn.Conv2d(len(channels) * hidden_size, hidden_size, kernel_size=1, bias=False)
+
+    def forward(self, feature_maps: list[torch.Tensor]) -> torch.Tensor:
+        """Four maps (B, C_i, h_i, w_i), finest first -> (B, d, h_0, w_0)."""
+        size = feature_maps[0].shape[-2:]
+        projected = []
+        for projection, feature_map in zip(self.projections, feature_maps, strict=True):
+            states = projection(feature_map.permute(0, 2, 3, 1)).permute(
+                0, 3, 1, 2
+            )  # (B, d, h_i, w_i)
+            projected.append(F.interpolate(states, size=size, mode="bilinear", align_corners=False))
+        return self.fuse(
+            torch.cat(projected[::-1], dim=1)
+        )  # deepest first, as the reference's weights expect
+
+
+class FaceXFormerPositionEmbedding(nn.Module):
+    """Random Fourier features of the cell centres; the matrix is part of the weights."""
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.register_buffer("gaussian_matrix", torch.randn(2, hidden_size // 2))
+
+    def forward(self, height: int, width: int) -> torch.Tensor:
+        """-> (h * w, d)."""
+        matrix = self.gaussian_matrix
+        y = (torch.arange(height, device=matrix.device, dtype=matrix.dtype) + 0.5) / height
+        x = (torch.arange(width, device=matrix.device, dtype=matrix.dtype) + 0.5) / width
+        grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # (h, w, 2), x first
+        angles = 2 * math.pi * ((2 * grid - 1) @ matrix)  # (h, w, d / 2)
+        return torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(0, 1)
+
+
+class FaceXFormerAttention(nn.Module):
+    """Multi-head attention with an inner width that may be narrower than d."""
+
+    def __init__(self, config: FaceXFormerConfig, downsample_rate: int = 1) -> None:
+        super().__init__()
+        inner = config.hidden_size // downsample_rate
+        self.num_heads = config.num_attention_heads
+        self.q_proj = nn.Linear(config.hidden_size, inner)
+        self.k_proj = nn.Linear(config.hidden_size, inner)
+        self.v_proj = nn.Linear(config.hidden_size, inner)
+        self.out_proj = nn.Linear(inner, config.hidden_size)
+
+    def forward(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """Query (B, Q, d), key and value (B, K, d) -> (B, Q, d)."""
+        q, k, v = (
+            projection(states)
+            .unflatten(-1, (self.num_heads, -1))
+            .transpose(1, 2)  # (B, heads, ., d_head)
+            for projection, states in (
+                (self.q_proj, query),
+                (self.k_proj, key),
+                (self.v_proj, value),
+            )
+        )
+        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class FaceXFormerDecoderLayer(nn.Module):
+    """Tokens attend to themselves and to the map, then the map attends to the tokens."""
+
+    def __init__(self, config: FaceXFormerConfig, is_first: bool) -> None:
+        super().__init__()
+        rate, width = config.attention_downsample_rate, config.hidden_size
+        self.is_first = is_first
+        self.self_attn = FaceXFormerAttention(config)
+        self.cross_attn_token_to_image = FaceXFormerAttention(config, rate)
+        self.cross_attn_image_to_token = FaceXFormerAttention(config, rate)
+        self.lin1 = nn.Linear(width, config.mlp_dim)
+        self.lin2 = nn.Linear(config.mlp_dim, width)
+        self.norm1, self.norm2, self.norm3, self.norm4 = (
+            nn.LayerNorm(width, eps=1e-5) for _ in range(4)
+        )
+
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        token_positions: torch.Tensor,
+        image: torch.Tensor,
+        image_positions: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens (B, N, d), image (B, h * w, d) and their positions -> both, updated."""
+        if self.is_first:  # neither residual nor positions, as in Segment Anything
+            tokens = self.self_attn(tokens, tokens, tokens)
+        else:
+            query = tokens + token_positions
+            tokens = tokens + self.self_attn(query, query, tokens)
+        tokens = self.norm1(tokens)
+        keys = image + image_positions
+        tokens = self.norm2(
+            tokens + self.cross_attn_token_to_image(tokens + token_positions, keys, image)
+        )
+        tokens = self.norm3(tokens + self.lin2(F.relu(self.lin1(tokens))))
+        image = self.norm4(
+            image + self.cross_attn_image_to_token(keys, tokens + token_positions, tokens)
+        )
+        return tokens, image
+
+
+class FaceXFormerDecoder(nn.Module):
+    """The two-way decoder: learned tokens in, answered tokens and an updated map out."""
+
+    def __init__(self, config: FaceXFormerConfig) -> None:
+        super().__init__()
+        num_tokens = config.num_task_tokens + config.num_segmentation_classes
+        self.tokens = nn.Parameter(torch.zeros(num_tokens, config.hidden_size))
+        self.layers = nn.ModuleList(
+            FaceXFormerDecoderLayer(config, is_first=i == 0)
+            for i in range(config.num_decoder_layers)
+        )
+        self.final_attn_token_to_image = FaceXFormerAttention(
+            config, config.attention_downsample_rate
+        )
+        self.norm_final_attn = nn.LayerNorm(config.hidden_size, eps=1e-5)
+
+    def forward(
+        self, image: torch.Tensor, image_positions: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Image (B, h * w, d) -> tokens (B, N, d), image (B, h * w, d)."""
+        positions = self.tokens.expand(image.shape[0], -1, -1)
+        tokens = positions
+        for layer in self.layers:
+            tokens, image = layer(tokens, positions, image, image_positions)
+        answer = self.final_attn_token_to_image(tokens + positions, image + image_positions, image)
+        return self.norm_final_attn(tokens + answer), image
+
+
+class FaceXFormerSegmentationHead(nn.Module):
+    """Upsamples the decoder's map four times and compares each cell with each class token."""
+
+    def __init__(self, config: FaceXFormerConfig) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.upscale1 = nn.ConvTranspose2d(width, width // 4, kernel_size=2, stride=2)
+        self.norm = nn.LayerNorm(width // 4, eps=1e-6)
+        self.upscale2 = nn.ConvTranspose2d(width // 4, width // 8, kernel_size=2, stride=2)
+        self.mlp = FaceXFormerMLP(width, width // 8)
+
+    def forward(
+        self, tokens: torch.Tensor, image: torch.Tensor, size: tuple[int, int]
+    ) -> torch.Tensor:
+        """Tokens (B, S, d), image (B, h * w, d), size (h, w) -> (B, S, 4h, 4w)."""
+        states = self.upscale1(image.transpose(1, 2).unflatten(-1, size))  # (B, d / 4, 2h, 2w)
+        states = F.gelu(self.norm(states.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+        states = F.gelu(self.upscale2(states))  # (B, d / 8, 4h, 4w)
+        return torch.einsum("bsc,bchw->bshw", self.mlp(tokens), states)
+
+
+class FaceXFormerModel(PreTrainedModel):
+    """Analyses face crops: every task has a token and a head.
+
+    Landmarks, head pose, attributes, visibility, age, gender, race, parsing and, by configuration,
+    expression.
+
+    Args:
+        config ([`FaceXFormerConfig`]): Widths, backbone and heads.
+
+    Example:
+
+    ```python
+    >>> import torch
+    >>> from emo_llama.modeling import FaceXFormerModel
+    >>> from emo_llama.testing import tiny_face_config
+
+    >>> config = tiny_face_config()
+    >>> model = FaceXFormerModel(config).eval()
+    >>> model(torch.zeros(1, 3, config.image_size, config.image_size)).landmarks.shape
+    torch.Size([1, 68, 2])
+    ```
+    """
+
+    config: FaceXFormerConfig
+    config_class = FaceXFormerConfig
+    base_model_prefix = "facexformer"
+    main_input_name = "pixel_values"
+    input_modalities = ("image",)
+    _no_split_modules = ["FaceXFormerDecoderLayer"]
+    _supports_sdpa = True
+
+    def __init__(self, config: FaceXFormerConfig) -> None:
+        super().__init__(config)
+        width = config.hidden_size
+        self.backbone = build_encoder(config.backbone_config)
+        self.fusion = FaceXFormerFusion(_backbone_channels(config.backbone_config), width)
+        self.position_embedding = FaceXFormerPositionEmbedding(width)
+        self.decoder = FaceXFormerDecoder(config)
+        self.landmark_head = FaceXFormerMLP(width, 2 * config.num_landmarks)
+        self.pose_head = FaceXFormerMLP(width, 3)
+        self.attribute_head = FaceXFormerMLP(width, config.num_attributes)
+        self.visibility_head = FaceXFormerMLP(width, config.num_visibility)
+        self.age_head = FaceXFormerMLP(width, config.num_ages)
+        self.gender_head = FaceXFormerMLP(width, config.num_genders)
+        self.race_head = FaceXFormerMLP(width, config.num_races)
+        self.segmentation_head = FaceXFormerSegmentationHead(config)
+        self.expression_head = (
+            FaceXFormerMLP(width, config.num_expressions) if config.num_expressions else None
+        )
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, FaceXFormerDecoder):
+            init.normal_(module.tokens)
+        elif isinstance(module, FaceXFormerPositionEmbedding):
+            init.normal_(module.gaussian_matrix)
+
+    def get_backbone_maps(self, pixel_values: torch.FloatTensor) -> list[torch.Tensor]:
+        """The backbone's four maps before each further downsampling.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): Normalised face crops.
+
+        Returns:
+            `list[torch.Tensor]`: Maps `(B, C_i, H / s, W / s)` at strides s = 4, 8, 16, 32.
+        """
+        kwargs = {"output_hidden_states": True, "return_dict": True}
+        if self.config.backbone_config.model_type == "swin":
+            kwargs["output_hidden_states_before_downsampling"] = True
+            return list(self.backbone(pixel_values, **kwargs).reshaped_hidden_states[-4:])
+        return list(self.backbone(pixel_values, **kwargs).hidden_states[-4:])
+
+    def encode(
+        self, pixel_values: torch.FloatTensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the Face Info Mining module reads, without the other heads.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`): Normalised face crops.
+
+        Returns:
+            `tuple[torch.Tensor, torch.Tensor, torch.Tensor]`:
+                `feature_map` (B, d, h, w), `task_tokens` (B, 7 or 8, d)
+            and `landmarks` (B, 68, 2) in [-1, 1].
+        """
+        feature_map = self.fusion(self.get_backbone_maps(pixel_values))
+        task_tokens = self.get_task_tokens(feature_map)
+        return (
+            feature_map,
+            task_tokens,
+            self.landmark_head(task_tokens[:, 0]).unflatten(-1, (-1, 2)),
+        )
+
+    def get_task_tokens(self, feature_map: torch.Tensor) -> torch.Tensor:
+        """The decoder's answer to a fused map.
+
+        Args:
+            feature_map (`torch.FloatTensor` of shape `(B, d, h, w)`): Fused map.
+
+        Returns:
+            `torch.FloatTensor`: `task_tokens` (B, 7 or 8, d).
+        """
+        return self._task_tokens(self._decode(feature_map)[0])
+
+    def _decode(self, feature_map: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        positions = self.position_embedding(*feature_map.shape[-2:]).to(feature_map.dtype)
+        return self.decoder(feature_map.flatten(2).transpose(1, 2), positions)
+
+    def _task_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Drops the segmentation tokens: (B, N, d) -> (B, 7 or 8, d)."""
+        return torch.cat(
+            [tokens[:, :7], tokens[:, 7 + self.config.num_segmentation_classes :]], dim=1
+        )
+
+    def forward(
+        self, pixel_values: torch.FloatTensor, return_dict: bool | None = None, **kwargs: object
+    ) -> FaceXFormerOutput | tuple:
+        """Runs every head on every crop.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`):
+                Normalised face crops; H = W = `image_size`.
+            return_dict (`bool`, *optional*): `False` gives a plain tuple.
+            kwargs (`dict`, *optional*): Ignored.
+
+        Returns:
+            [`FaceXFormerOutput`]: Maps, tokens and predictions.
+        """
+        feature_map = self.fusion(self.get_backbone_maps(pixel_values))
+        tokens, image = self._decode(feature_map)
+        task_tokens = self._task_tokens(tokens)
+        mask_tokens = tokens[:, 7 : 7 + self.config.num_segmentation_classes]
+        output = FaceXFormerOutput(
+            feature_map=feature_map,
+            task_tokens=task_tokens,
+            landmarks=self.landmark_head(task_tokens[:, 0]).unflatten(-1, (-1, 2)),
+            head_pose=self.pose_head(task_tokens[:, 1]),
+            attribute_logits=self.attribute_head(task_tokens[:, 2]),
+            visibility_logits=self.visibility_head(task_tokens[:, 3]),
+            age_logits=self.age_head(task_tokens[:, 4]),
+            gender_logits=self.gender_head(task_tokens[:, 5]),
+            race_logits=self.race_head(task_tokens[:, 6]),
+            segmentation_logits=self.segmentation_head(mask_tokens, image, feature_map.shape[-2:]),
+            expression_logits=None
+            if self.expression_head is None
+            else self.expression_head(task_tokens[:, 7]),
+        )
+        use_dict = return_dict if return_dict is not None else self.config.return_dict
+        return output if use_dict else output.to_tuple()
+
+
+def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
+    """Make any encoder that `AutoModel` knows.
+
+    A convolutional one has no attention, and transformers refuses to build it where the whole model
+    is asked for an attention implementation by name; here it accepts any.
+
+    Args:
+        config (`PreTrainedConfig`): The encoder's configuration.
+
+    Returns:
+        `PreTrainedModel`: The encoder, freshly initialised.
+    """
+    model_class = MODEL_MAPPING.get(type(config), None)
+    if model_class is None or model_class._supports_sdpa:
+        return AutoModel.from_config(config)
+    model = AutoModel.from_config(config, attn_implementation="eager")
+    model._supports_sdpa = model._supports_flash_attn = model._supports_flex_attn = True
+    return model
+
+
+def _backbone_channels(config: object) -> list[int]:
+    """Widths of the four maps: told by convolutional configs, doubled a stage by Swin."""
+    sizes = getattr(config, "hidden_sizes", None)
+    return list(sizes)[-4:] if sizes else [config.embed_dim * 2**stage for stage in range(4)]
+
+
+__all__ = ["FaceXFormerModel", "FaceXFormerOutput", "build_encoder"]
