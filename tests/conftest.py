@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
@@ -60,27 +61,42 @@ def default_rows() -> list[Row]:
     return rows
 
 
+def write_files(folder: Path, rows: Sequence[Row] | None = None) -> Path:
+    """`fer2013.csv` and `fer2013new.csv` in a new folder, as their authors lay them out."""
+    folder.mkdir(parents=True)
+    table = default_rows() if rows is None else rows
+    with (
+        open(folder / "fer2013.csv", "w", newline="") as images,
+        open(folder / "fer2013new.csv", "w", newline="") as votes,
+    ):
+        image_rows, vote_rows = csv.writer(images), csv.writer(votes)
+        image_rows.writerow(["emotion", "pixels", "Usage"])
+        vote_rows.writerow(["Usage", "Image name", *HEADER])
+        for index, (usage, expression, counts) in enumerate(table):
+            seed = 25 if rows is None and index == 23 else index
+            pixels = " ".join(map(str, draw_face(expression, seed).tobytes()))
+            image_rows.writerow([0, pixels, usage])
+            # The official names are no row numbers, and some are missing.
+            vote_rows.writerow([usage, f"fer{index * 3:07d}.png" if index % 5 else "", *counts])
+    return folder
+
+
 @pytest.fixture
 def write_ferplus(tmp_path: Path) -> Callable[..., Path]:
-    """Writes `fer2013.csv` and `fer2013new.csv` as their authors lay them out; gives the folder."""
+    """Writes the official files into `tmp_path`, with the default rows or others."""
 
     def write(rows: Sequence[Row] | None = None, name: str = "fer2013") -> Path:
-        folder = tmp_path / name
-        folder.mkdir()
-        table = default_rows() if rows is None else rows
-        with (
-            open(folder / "fer2013.csv", "w", newline="") as images,
-            open(folder / "fer2013new.csv", "w", newline="") as votes,
-        ):
-            image_rows, vote_rows = csv.writer(images), csv.writer(votes)
-            image_rows.writerow(["emotion", "pixels", "Usage"])
-            vote_rows.writerow(["Usage", "Image name", *HEADER])
-            for index, (usage, expression, counts) in enumerate(table):
-                seed = 25 if rows is None and index == 23 else index
-                pixels = " ".join(map(str, draw_face(expression, seed).tobytes()))
-                image_rows.writerow([0, pixels, usage])
-                # The official names are no row numbers, and some are missing.
-                vote_rows.writerow([usage, f"fer{index * 3:07d}.png" if index % 5 else "", *counts])
-        return folder
+        return write_files(tmp_path / name, rows)
 
     return write
+
+
+@pytest.fixture(scope="session")
+def ferplus_build(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    """A folder built from the default rows, alone in its parent, and its counts; read only."""
+    from emo_llama.annotate.template import TemplateAnnotator
+    from emo_llama.dataset_builders.folder import build_folder
+
+    root = write_files(tmp_path_factory.mktemp("official") / "fer2013")
+    out = tmp_path_factory.mktemp("built") / "ferplus"
+    return out, build_folder("ferplus", root, out, TemplateAnnotator())

@@ -23,6 +23,7 @@ SCORER = "label likelihood"
 """How an answer is found; stands in every report."""
 
 CONFIG = "category"
+COLUMNS = {"images", "label", "labels", "rule"}
 
 
 class LabelScorer(Protocol):
@@ -87,7 +88,7 @@ def evaluate_split(
         set of the data, and the `rule` that its labels follow.
 
     Raises:
-        DataFormatError: There are no rows, or they follow different rules or label sets.
+        DataFormatError: There are no rows, they are damaged, or they differ in rule or label set.
         UsageError: The model does not know a label of the data.
     """
     targets: list[int] = []
@@ -111,9 +112,23 @@ def evaluate_split(
 
 
 def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
-    """Lists of at most `size` rows."""
+    """Lists of at most `size` rows, each checked for its columns."""
     iterator = iter(rows)
-    while batch := list(islice(iterator, size)):
+    while True:
+        try:
+            batch = list(islice(iterator, size))
+        except (OSError, ValueError) as error:  # what Pillow and Arrow raise on damage
+            raise DataFormatError(
+                f"the split cannot be read to its end ({error}). Build the data set again."
+            ) from error
+        if not batch:
+            return
+        missing = COLUMNS - batch[0].keys()
+        if missing:
+            raise DataFormatError(
+                f"the rows lack {', '.join(sorted(missing))}; expected those of a data set that "
+                "`emo-llama data build` wrote"
+            )
         yield batch
 
 

@@ -1,11 +1,11 @@
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from emo_llama.annotate.template import TemplateAnnotator
 from emo_llama.cli import main
-from emo_llama.dataset_builders.folder import build_folder
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
 from emo_llama.evaluation.split import evaluate_split, read_split
 from emo_llama.labels import FERPLUS
@@ -25,9 +25,13 @@ class Fixed:
 
 
 @pytest.fixture
-def built(write_ferplus, tmp_path):
-    build_folder("ferplus", write_ferplus(), tmp_path / "built", TemplateAnnotator())
-    return tmp_path / "built"
+def built(ferplus_build):
+    return ferplus_build[0]
+
+
+@pytest.fixture
+def copied(built, tmp_path):
+    return Path(shutil.copytree(built, tmp_path / "copied"))
 
 
 def test_labels_are_matched_by_name_not_by_place(built):
@@ -45,17 +49,29 @@ def test_a_model_of_another_label_set(built):
         evaluate_split(Fixed(FERPLUS[:-1]), read_split(built, "test"))
 
 
-def test_bad_folders(built, tmp_path):
+def test_bad_folders(built, copied, tmp_path):
     with pytest.raises(UsageError, match="no split 'dev'; there are train, validation, test"):
         read_split(built, "dev")
     with pytest.raises(InputNotFoundError, match="nowhere: expected a folder that"):
         read_split(tmp_path / "nowhere", "test")
-    for file in (built / "category").iterdir():
+    for file in (copied / "category").iterdir():
         file.unlink()
-    with pytest.raises(DataFormatError, match="built: expected the configuration category"):
-        read_split(built, "test")
+    with pytest.raises(DataFormatError, match="copied: expected the configuration category"):
+        read_split(copied, "test")
+
+
+def test_rows_that_cannot_be_evaluated(copied):
     with pytest.raises(DataFormatError, match="expected rows in the split"):
         evaluate_split(Fixed(FERPLUS), [])
+    with pytest.raises(DataFormatError, match="the rows lack images, labels, rule"):
+        evaluate_split(Fixed(FERPLUS), [{"label": "fear"}])
+    rows = list(read_split(copied, "test"))
+    with pytest.raises(DataFormatError, match="must share label set and rule"):
+        evaluate_split(Fixed(FERPLUS), [*rows, rows[0] | {"rule": "argmax"}])
+    path = copied / "category" / "ferplus-test.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DataFormatError, match="cannot be read to its end"):
+        evaluate_split(Fixed(FERPLUS), read_split(copied, "test"))
 
 
 @pytest.fixture
