@@ -113,7 +113,9 @@ class MediapipeDetector:
         MissingDependencyError: mediapipe is not installed.
     """
 
-    confirming_score = 0.8
+    # What a second look must give: hands get 0.5 at most, faces 0.7 and more. Many tiles are many
+    # chances to be wrong: below 0.8 star fields have faces.
+    whole_score, tile_score = 0.65, 0.8
 
     def __init__(self, min_score: float = 0.5) -> None:
         solutions = _mediapipe_solutions()
@@ -138,35 +140,31 @@ class MediapipeDetector:
         Returns:
             `list[Detection]`: The faces, largest first.
         """
-        found = [
-            d for name in self.models for d in self._detect_in(image, (0, 0, *image.size), name)
-        ]
-        found = merge_detections(found)
+        whole = (0.0, 0.0, float(image.width), float(image.height))
+        first = [d for name in self.models for d in self._detect_in(image, whole, name)]
+        looks = [self._second_look(image, d, self.whole_score) for d in merge_detections(first)]
+        found = merge_detections([d for d in looks if d is not None])
         for side in _tile_sides(image.size):
             if found and _small_side(found) > side / 3:
                 break  # no face here is small enough that its neighbours may have been missed
             for tile in _tiles(image.size, side):
-                found += self._detect_in_tile(image, tile)
+                candidates = self._detect_in(image, tile, "mediapipe-far")
+                uncut = [d for d in candidates if not _cut_by_tile(d.box, tile, image.size)]
+                looks = [self._second_look(image, d, self.tile_score) for d in uncut]
+                found += [d for d in looks if d is not None]
             found = merge_detections(found)
         return found
 
-    def _detect_in_tile(self, image: Image.Image, tile: Box) -> list[Detection]:
-        """Find small faces; the near model must see each again from nearby.
-
-        Many tiles are many chances to be wrong: without the second look, star fields have faces.
-        """
-        confirmed = []
-        for candidate in self._detect_in(image, tile, "mediapipe-far"):
-            if _cut_by_tile(candidate.box, tile, image.size):
-                continue
-            region = clip(Framing(scale=2.5).apply(candidate.box), image.size)
-            second = self._detect_in(image, region, "mediapipe-near")
-            confirmed += [
-                d
-                for d in second
-                if (d.score or 0.0) >= self.confirming_score and overlap(d.box, candidate.box) > 0.5
-            ][:1]
-        return confirmed
+    def _second_look(
+        self, image: Image.Image, candidate: Detection, min_score: float
+    ) -> Detection | None:
+        """See a face again from nearby, where its box is also more exact; a hand is not seen."""
+        region = clip(Framing(scale=2.5).apply(candidate.box), image.size)
+        if area(region) > 0.9 * image.width * image.height:
+            return candidate  # the first look was from as near
+        seen = self._detect_in(image, region, "mediapipe-near")
+        again = [d for d in seen if overlap(d.box, candidate.box) > 0.5]
+        return again[0] if again and again[0].score >= min_score else None
 
     def _detect_in(self, image: Image.Image, region: Box, name: str) -> list[Detection]:
         """Run one model on one region; boxes come back in pixels of the whole image."""
