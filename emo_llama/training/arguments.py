@@ -1,7 +1,7 @@
 """What a training recipe may say beside TRL's own settings."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass
@@ -12,21 +12,31 @@ class RecipeArguments:
         data (`str`, *optional*):
             Folder that `emo-llama data build` wrote. For a recipe with `scratch` the folder that
             holds the official files: `ferplus/` and `fairface/`.
-        category_repeats (`int`, *optional*, defaults to 1):
-            How often each category row is shown for each showing of a conversation row.
+        conversation_share (`float`, *optional*, defaults to 1.0):
+            Conversation rows that an epoch shows, as a share of all. Category rows are all shown.
         frozen (`list[str]`, *optional*):
             Parts that are not trained, by their names in [`EmoLlamaModel`]: `vision_tower`,
             `face_model`, `frame_tokens`, `face_info_mining`, `language_model`.
         scratch (`dict`, *optional*):
             For a model from scratch: `face`, `tower`, `tokenizer` and `model`; see
             [`emo_llama.training.scratch`]. Without it training starts from `model_name_or_path`.
+        encoders (`str`, *optional*):
+            Work folder of an earlier run whose instruction data and encoders are taken, so that
+            only the tuning differs.
+        tower (`str`, *optional*, defaults to `"generic"`):
+            Vision tower of a model from scratch: `"generic"`, as `scratch.tower` says, or `"face"`,
+            the face network's own backbone, which has learned the same votes.
+        face_info_mining (`str`, *optional*, defaults to `"both"`):
+            Clues of a model from scratch: `"both"`, `"global"`, `"local"` or `"off"`.
         export_to (`str`, *optional*):
-            Folder that receives the finished model in the form of a Hub folder; an older one is
-            replaced.
+            Folder that receives the finished model; an older one is replaced.
     """
 
     data: str | None = None
-    category_repeats: int = 1
+    conversation_share: float = 1.0
     frozen: list[str] = field(default_factory=lambda: ["vision_tower", "face_model"])
     scratch: dict[str, Any] | None = None
+    encoders: str | None = None
+    tower: Literal["generic", "face"] = "generic"
+    face_info_mining: Literal["both", "global", "local", "off"] = "both"
     export_to: str | None = None

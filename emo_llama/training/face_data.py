@@ -155,7 +155,8 @@ def fairface_table(root: Path, work_dir: Path, size: int, limit: int | None = No
     shards = sorted(root.glob("train-*.parquet"))
     if not shards:
         raise DataFormatError(
-            f"{root}: expected FairFace shards train-*.parquet. Put them there or name another folder."
+            f"{root}: expected FairFace shards train-*.parquet. Put them there, or name "
+            "another folder."
         )
     rows = [row for shard in shards for row in pq.read_table(shard).to_pylist()][:limit]
 

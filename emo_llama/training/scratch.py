@@ -6,6 +6,7 @@ part. Settings come from the recipe.
 """
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,32 +34,34 @@ from emo_llama.training.face_data import FaceTable, fairface_table, ferplus_tabl
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<image>", "<video>")
 
 
-def build_from_scratch(scratch: dict[str, Any], data: Path, work_dir: Path) -> tuple[Path, Path]:
+def build_from_scratch(
+    scratch: dict[str, Any], data: Path, work_dir: Path, encoders: Path | None = None
+) -> tuple[Path, Path]:
     """Makes everything that instruction tuning starts from.
 
     Args:
         scratch (`dict`):
-            `face`:
-                settings of [`FaceStage`]. `tower`: the same for a network of which the backbone is
-                kept, taught
-            on FairFace alone, or the word `"face"` for the face network's own backbone.
-            `tokenizer`: `vocab_size`. `model`: arguments of [`EmoLlamaConfig`] that the parts do
-            not settle.
+            `face`: settings of [`FaceStage`]. `tower`: the same for a network of which the backbone
+            is kept, taught on FairFace alone, or the word `"face"` for the face network's own
+            backbone. `tokenizer`: `vocab_size`. `model`: arguments of [`EmoLlamaConfig`] that the
+            parts do not settle; its `face_config` may be `None`.
         data (`Path`): Folder with `ferplus/` and `fairface/`.
         work_dir (`Path`): Where the parts are kept.
+        encoders (`Path`, *optional*, defaults to `work_dir`):
+            Where instruction data and encoders are kept; an earlier run's are taken as they are.
 
     Returns:
         `tuple[Path, Path]`: The untuned model's folder and that of the built instruction data.
     """
-    tables = _Tables(data, work_dir, FaceStage(**scratch["face"]).model["image_size"])
-    built = _once(
-        work_dir / "ferplus", lambda out: _build_instructions(data, tables.landmarks(), out)
-    )
-    face = _once(work_dir / "face", lambda out: _teach_face(scratch["face"], tables, out))
+    parts = work_dir if encoders is None else encoders
+    tables = _Tables(data, parts, FaceStage(**scratch["face"]).model["image_size"])
+    built = _once(parts / "ferplus", lambda out: _build_instructions(data, tables.landmarks(), out))
+    face = _once(parts / "face", lambda out: _teach_face(scratch["face"], tables, out))
     tower = face
     if scratch["tower"] != "face":
-        tower = _once(work_dir / "tower", lambda out: _teach_tower(scratch["tower"], tables, out))
-    return _once(work_dir / "base", lambda out: assemble(scratch, face, tower, built, out)), built
+        tower = _once(parts / "tower", lambda out: _teach_tower(scratch["tower"], tables, out))
+    base = _once(work_dir / "base", lambda out: assemble(scratch, face, tower, built, out))
+    return base, built
 
 
 class _Tables:
@@ -80,8 +83,24 @@ class _Tables:
 def _once(out: Path, make: Callable[[Path], object]) -> Path:
     """Makes a part unless it is there; what is there is whole."""
     if not out.exists():
+        started = time.perf_counter()
         make(out)
+        note_minutes(out.parent, out.name, (time.perf_counter() - started) / 60)
     return out
+
+
+def note_minutes(work_dir: Path, part: str, minutes: float) -> None:
+    """Adds to how long a part has taken so far in this work folder.
+
+    Args:
+        work_dir (`Path`): The work folder; `minutes.json` in it is written.
+        part (`str`): Name of the part.
+        minutes (`float`): Wall time, minutes.
+    """
+    path = work_dir / "minutes.json"
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known[part] = round(known.get(part, 0.0) + minutes, 1)
+    path.write_text(json.dumps(known, indent=2), encoding="utf-8")
 
 
 def _build_instructions(data: Path, landmarks: Path, out: Path) -> None:
@@ -142,6 +161,8 @@ def _config(
     tokenizer: PreTrainedTokenizerFast,
 ) -> EmoLlamaConfig:
     """The parts settle the rest: vocabularies, placeholders, labels, encoders."""
+    fim = settings.get("fim_config", {})
+    is_off = not (fim.get("use_global", True) or fim.get("use_local", True))
     ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in _names().items()}
     text = {
         "vocab_size": len(tokenizer),
@@ -152,7 +173,7 @@ def _config(
             settings
             | {
                 "vision_config": tower.config.backbone_config.to_dict(),
-                "face_config": face.config.to_dict(),
+                "face_config": None if is_off else face.config.to_dict(),
                 "text_config": settings["text_config"] | text,
                 "qformer_config": settings["qformer_config"]
                 | {"vocab_size": len(tokenizer), "pad_token_id": 0},
@@ -183,6 +204,7 @@ def _processor(
         image_std=grey["std"],
         vision_input="face",
         do_grayscale_face=True,
+        do_face_crop=config.face_config is not None,
         face_size=face.config.image_size,
         face_image_mean=grey["mean"],
         face_image_std=grey["std"],
@@ -238,23 +260,30 @@ def _texts(built: Path, configs: Sequence[str] = ("category", "conversation")) -
                 yield f" {message['content']}"
 
 
-def write_settings(scratch: dict[str, Any], work_dir: Path) -> dict[str, Any] | None:
-    """Notes the settings of a work folder, or tells those that it was begun with.
+def changed_settings(scratch: dict[str, Any], work_dir: Path) -> list[str]:
+    """Compares settings with those that a work folder was begun with; a new folder notes them.
 
     Args:
         scratch (`dict`): Settings of this run.
         work_dir (`Path`): The work folder.
 
     Returns:
-        `dict` or `None`: The older settings where they differ; `None` where the run may go on.
+        `list[str]`: Names of the settings that differ; none where the run may go on.
     """
     path = work_dir / "scratch.json"
+    settings = json.loads(json.dumps(scratch))
     if path.is_file():
         known = json.loads(path.read_text(encoding="utf-8"))
-        return None if known == json.loads(json.dumps(scratch)) else known
+        return sorted(k for k in {*known, *settings} if known.get(k) != settings.get(k))
     work_dir.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(scratch, indent=2), encoding="utf-8")
-    return None
+    path.write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    return []
 
 
-__all__ = ["assemble", "build_from_scratch", "train_tokenizer", "write_settings"]
+__all__ = [
+    "assemble",
+    "build_from_scratch",
+    "changed_settings",
+    "note_minutes",
+    "train_tokenizer",
+]

@@ -5,6 +5,7 @@ calibration of the label likelihoods on the validation split, and export. The re
 settings are TRL's.
 """
 
+import copy
 import shutil
 import time
 from pathlib import Path
@@ -16,12 +17,12 @@ from transformers.trainer_utils import get_last_checkpoint
 from trl import ModelConfig, SFTConfig, SFTTrainer, TrlParser, get_peft_config
 
 from emo_llama.errors import UsageError
-from emo_llama.hub.export import export
 from emo_llama.loading import load_model
 from emo_llama.modeling import EmoLlamaForConditionalGeneration
 from emo_llama.recognizer import EmotionRecognizer
 from emo_llama.training.arguments import RecipeArguments
-from emo_llama.training.scratch import build_from_scratch, write_settings
+from emo_llama.training.card import write_card
+from emo_llama.training.scratch import build_from_scratch, changed_settings, note_minutes
 
 PARTS = ("vision_tower", "face_model", "frame_tokens", "face_info_mining", "language_model")
 
@@ -77,20 +78,39 @@ def train(recipe: RecipeArguments, sft: SFTConfig, peft: ModelConfig, resume: bo
         )
     source = peft.model_name_or_path
     if recipe.scratch is not None:
-        if (known := write_settings(recipe.scratch, work_dir)) is not None:
-            changed = sorted(
-                k for k in {*known, *recipe.scratch} if known.get(k) != recipe.scratch.get(k)
-            )
+        scratch = scratch_settings(recipe)
+        if changed := changed_settings(scratch, work_dir):
             raise UsageError(
-                f"{work_dir} was begun with other settings of {changed}. Name another --output_dir."
+                f"{work_dir} was begun with other settings of {', '.join(changed)}. Name another "
+                "--output_dir."
             )
-        source, data = build_from_scratch(recipe.scratch, data, work_dir)
+        encoders = None if recipe.encoders is None else Path(recipe.encoders)
+        source, data = build_from_scratch(scratch, data, work_dir, encoders)
     finished = work_dir / "model"
     if not finished.exists():
         _tune(source, data, recipe, sft, peft, finished)
     if recipe.export_to is not None:
-        _replace_export(finished, Path(recipe.export_to))
+        _replace(finished, Path(recipe.export_to))
     return finished
+
+
+def scratch_settings(recipe: RecipeArguments) -> dict[str, Any]:
+    """What a model from scratch is made of: `recipe.scratch` with its switches applied.
+
+    Args:
+        recipe ([`RecipeArguments`]): The recipe.
+
+    Returns:
+        `dict[str, Any]`: For [`build_from_scratch`].
+    """
+    scratch = copy.deepcopy(recipe.scratch or {})
+    if recipe.tower == "face":
+        scratch["tower"] = "face"
+    switch = recipe.face_info_mining
+    scratch["model"].setdefault("fim_config", {}).update(
+        use_global=switch in ("both", "global"), use_local=switch in ("both", "local")
+    )
+    return scratch
 
 
 def _tune(
@@ -108,20 +128,21 @@ def _tune(
     trainer = SFTTrainer(
         model=model,
         args=sft,
-        train_dataset=training_rows(data, recipe.category_repeats, sft.seed),
+        train_dataset=training_rows(data, recipe.conversation_share, sft.seed),
         processing_class=processor,
         peft_config=get_peft_config(peft),
     )
     checkpoint = get_last_checkpoint(sft.output_dir) if Path(sft.output_dir).is_dir() else None
     started = time.perf_counter()
     trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.log({"minutes": (time.perf_counter() - started) / 60})
+    note_minutes(finished.parent, "tuning", (time.perf_counter() - started) / 60)
     model = trainer.model.merge_and_unload() if peft.use_peft else trainer.model
     partial = finished.with_name("model.part")
     shutil.rmtree(partial, ignore_errors=True)
     model.eval().save_pretrained(partial)
     processor.save_pretrained(partial)
     calibrate(partial, data)
+    write_card(partial, data, recipe, sft)
     partial.replace(finished)
 
 
@@ -139,12 +160,12 @@ def freeze(model: EmoLlamaForConditionalGeneration, parts: list[str]) -> None:
     model.train()
 
 
-def training_rows(data: Path, category_repeats: int, seed: int) -> Dataset:
+def training_rows(data: Path, conversation_share: float, seed: int) -> Dataset:
     """The rows that are shown in one epoch, mixed.
 
     Args:
         data (`Path`): Built instruction data.
-        category_repeats (`int`): How often each category row is shown.
+        conversation_share (`float`): Conversation rows that are shown, as a share of all.
         seed (`int`): Of the order.
 
     Returns:
@@ -154,7 +175,9 @@ def training_rows(data: Path, category_repeats: int, seed: int) -> Dataset:
         load_dataset(str(data), config, split="train").select_columns(["images", "messages"])
         for config in ("category", "conversation")
     )
-    return concatenate_datasets([category] * category_repeats + [conversation]).shuffle(seed=seed)
+    count = round(conversation_share * len(conversation))
+    conversation = conversation.shuffle(seed=seed).select(range(count))
+    return concatenate_datasets([category, conversation]).shuffle(seed=seed)
 
 
 def calibrate(model_dir: Path, data: Path) -> float:
@@ -188,10 +211,10 @@ def _likelihood_loss(scores: np.ndarray, targets: np.ndarray) -> float:
     )
 
 
-def _replace_export(finished: Path, out: Path) -> None:
-    """Exports, and only then lets an older export go."""
+def _replace(finished: Path, out: Path) -> None:
+    """Copies the finished model, and only then lets an older one go."""
     fresh = out.with_name(out.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
-    export(finished, fresh)
+    shutil.copytree(finished, fresh)
     shutil.rmtree(out, ignore_errors=True)
     fresh.replace(out)

@@ -1,0 +1,126 @@
+"""Instruction tuning on the drawn FERPlus: real TRL training of the tiny test model."""
+
+import json
+
+import pytest
+import torch
+import yaml
+from datasets import load_dataset
+from safetensors.torch import load_file
+
+from emo_llama.cli import main
+from emo_llama.errors import UsageError
+from emo_llama.loading import load_model
+from emo_llama.testing import tiny_model, tiny_processor
+from emo_llama.training.scratch import changed_settings, train_tokenizer
+from emo_llama.training.tune import parse_recipe, scratch_settings, training_rows
+
+SETTINGS = {
+    "max_steps": 4,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 1.0e-3,
+    "assistant_only_loss": True,
+    "max_length": None,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "save_steps": 2,
+    "report_to": "none",
+    "use_cpu": True,
+}
+
+
+@pytest.fixture
+def recipe(tmp_path, ferplus_build):
+    """Writes a recipe that tunes the tiny model; gives its file."""
+    start = tmp_path / "start"
+    tiny_model().save_pretrained(start)
+    tiny_processor().save_pretrained(start)
+
+    def write(**settings):
+        values = {
+            "model_name_or_path": str(start),
+            "data": str(ferplus_build[0]),
+            "output_dir": str(tmp_path / "work"),
+            **SETTINGS,
+            **settings,
+        }
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return path
+
+    return write
+
+
+@pytest.mark.slow
+def test_train_teaches_what_is_not_frozen(recipe, tmp_path):
+    out = tmp_path / "embedded"
+    assert main(["train", "--config", str(recipe()), "--export_to", str(out)]) == 0
+    before = load_file(tmp_path / "start" / "model.safetensors")
+    after = load_file(out / "model.safetensors")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not any(".face_model." in name or ".vision_tower." in name for name in changed)
+    assert any(".face_info_mining." in name for name in changed)
+    assert any(".language_model." in name for name in changed)
+    assert (out / "README.md").read_text().count("| happiness |") == 1
+    assert json.loads((out / "validation.json").read_text())["n"] == 8
+    model, _ = load_model(out)
+    assert 0.25 <= model.config.label_temperature <= 8
+
+
+@pytest.mark.slow
+def test_lora_leaves_an_ordinary_model(recipe, tmp_path):
+    words = ["--use_peft", "true", "--lora_target_modules", "q_proj", "v_proj", "--lora_r", "2"]
+    assert main(["train", "--config", str(recipe()), *words]) == 0
+    names = load_file(tmp_path / "work" / "model" / "model.safetensors")
+    assert set(names) == set(load_file(tmp_path / "start" / "model.safetensors"))
+
+
+def test_an_earlier_run_is_not_overwritten(recipe, tmp_path, capsys):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "anything").touch()
+    assert main(["train", "--config", str(recipe())]) == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"frozen": ["vision_towel"]}, "vision_towel"), ({"no_such_key": 1}, "no_such_key")],
+)
+def test_a_wrong_recipe_is_named(recipe, settings, message):
+    with pytest.raises(UsageError, match=message):
+        parse_recipe(["--config", str(recipe(**settings))])
+
+
+def test_a_missing_recipe_is_named(tmp_path):
+    with pytest.raises(UsageError, match=r"none\.yaml"):
+        parse_recipe(["--config", str(tmp_path / "none.yaml")])
+
+
+def test_rows_of_both_kinds_are_mixed(ferplus_build):
+    whole = training_rows(ferplus_build[0], 1.0, seed=0)
+    half = training_rows(ferplus_build[0], 0.5, seed=0)
+    count = len(load_dataset(str(ferplus_build[0]), "category", split="train"))
+    assert len(whole) == 2 * count
+    assert len(half) == count + round(count / 2)
+    assert whole["messages"] == training_rows(ferplus_build[0], 1.0, seed=0)["messages"]
+
+
+def test_switches_reach_the_model_settings():
+    words = ["--config", "recipes/tiny.yaml", "--data", "data", "--face_info_mining", "off"]
+    recipe, _, _ = parse_recipe([*words, "--tower", "face"])
+    settings = scratch_settings(recipe)
+    assert settings["tower"] == "face"
+    assert settings["model"]["fim_config"]["use_global"] is False
+    assert settings["model"]["fim_config"]["use_local"] is False
+
+
+def test_a_work_folder_belongs_to_its_settings(tmp_path):
+    assert changed_settings({"tower": "face", "face": {"epochs": 1}}, tmp_path) == []
+    assert changed_settings({"tower": "face", "face": {"epochs": 2}}, tmp_path) == ["face"]
+
+
+def test_the_tokenizer_writes_whatever_is_typed():
+    tokenizer = train_tokenizer(["The person looks happy."] * 3, vocab_size=300)
+    text = "Größe 😀 <image> the eyes"
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+    assert len(tokenizer(" happy")["input_ids"]) < 6
