@@ -3,8 +3,15 @@
 import os
 from pathlib import Path
 
+from safetensors import SafetensorError
+from transformers import PreTrainedConfig
+
 from emo_llama.errors import ModelNotFoundError
-from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
+from emo_llama.modeling import (
+    EmoLlamaConfig,
+    EmoLlamaForConditionalGeneration,
+    EmoLlamaProcessor,
+)
 
 EMBEDDED_MODEL = Path(__file__).parent / "assets" / "emo-llama-tiny"
 
@@ -33,12 +40,29 @@ def load_model(
     elif _looks_like_path(source):
         raise ModelNotFoundError(f"{source}: no such folder. Name a folder that holds a model.")
     try:
-        model = EmoLlamaForConditionalGeneration.from_pretrained(source, use_safetensors=True)
-        return model, EmoLlamaProcessor.from_pretrained(source)
-    except (OSError, ValueError) as error:
+        _check_kind(source)
+        model, report = EmoLlamaForConditionalGeneration.from_pretrained(
+            source, use_safetensors=True, output_loading_info=True
+        )
+        processor = EmoLlamaProcessor.from_pretrained(source)
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelNotFoundError(
             f"{source}: no EMO-LLaMA model could be loaded from here: {error}"
         ) from error
+    missing = sorted(report["missing_keys"])
+    if missing:  # transformers would go on with random weights
+        raise ModelNotFoundError(
+            f"{source}: the weights lack {len(missing)} tensors, {missing[0]} among them. Download "
+            "or convert the model again."
+        )
+    return model, processor
+
+
+def _check_kind(source: str | os.PathLike) -> None:
+    """Refuse another kind of model, which transformers would load with a mere warning."""
+    kind = PreTrainedConfig.get_config_dict(source)[0].get("model_type")
+    if kind != EmoLlamaConfig.model_type:
+        raise ValueError(f"expected a config.json with model_type 'emo_llama', found {kind!r}.")
 
 
 def _looks_like_path(source: str | os.PathLike) -> bool:

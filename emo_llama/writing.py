@@ -188,7 +188,10 @@ def _read_csv(path: Path) -> Iterator[Record]:
     """Records of a CSV file; what is nested stands there as JSON."""
     csv.field_size_limit(2**31 - 1)
     with path.open(newline="", encoding="utf-8") as stream:
-        for row in csv.DictReader(stream):
+        rows = csv.DictReader(stream)
+        if tuple(rows.fieldnames or COLUMNS) != COLUMNS:
+            raise ValueError(f"columns {', '.join(rows.fieldnames)}")
+        for row in rows:
             error = json.loads(row["error"]) if row["error"] else None
             faces = json.loads(row["faces"])
             yield {"path": row["path"], "kind": row["kind"], "error": error, "faces": faces}

@@ -343,7 +343,7 @@ def _text(result: "Result", drawn: Path | None) -> str:
         lines += _face_lines(face)
     if drawn is not None:
         lines.append(f"  picture: {drawn}")
-    return "\n".join(lines)
+    return "\n".join("".join(c if c.isprintable() else " " for c in line) for line in lines)
 
 
 def _face_lines(face: "Face") -> list[str]:

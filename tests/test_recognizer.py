@@ -1,0 +1,246 @@
+"""From a picture to a record, with a tiny model of random weights."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_media import write_clip
+
+from emo_llama import EmotionRecognizer
+from emo_llama.answering import prepare_inputs, render_prompt
+from emo_llama.errors import EmoLlamaError, ModelNotFoundError, UsageError
+from emo_llama.faces import Detection
+from emo_llama.loading import load_model
+from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
+from emo_llama.prompts import category_question
+from emo_llama.scoring import LabelScorer
+from emo_llama.testing import tiny_config, tiny_model, tiny_processor
+
+
+class FixedDetector:
+    """Finds what it was told to find."""
+
+    def __init__(self, *boxes: tuple[float, float, float, float]) -> None:
+        self.boxes = boxes
+
+    def detect(self, image: Image.Image) -> list[Detection]:
+        return [Detection(box, 0.9, box) for box in self.boxes]
+
+
+@pytest.fixture(scope="module")
+def model() -> EmoLlamaForConditionalGeneration:
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def processor() -> EmoLlamaProcessor:
+    return tiny_processor()
+
+
+@pytest.fixture
+def recognizer(model, processor) -> EmotionRecognizer:
+    detector = FixedDetector((5, 5, 45, 45), (50, 10, 80, 40))
+    return EmotionRecognizer(model, processor, detector, max_new_tokens=4)
+
+
+@pytest.fixture(scope="module")
+def picture() -> Image.Image:
+    noise = np.random.default_rng(0).integers(0, 255, (90, 120, 3), dtype=np.uint8)
+    return Image.fromarray(noise)
+
+
+def likelihoods_one_by_one(model, processor, picture, box, labels) -> np.ndarray:
+    """The definition, without a cache: one full pass a label."""
+    question = category_question(labels)
+    prompt = processor.tokenizer(render_prompt(processor, question), add_special_tokens=False)
+    totals = []
+    for label in labels:
+        text = render_prompt(processor, question, answer=label)
+        answer = len(processor.tokenizer(text, add_special_tokens=False).input_ids)
+        answer -= len(prompt.input_ids)
+        inputs = prepare_inputs(processor, text, [picture], [box])
+        with torch.inference_mode():
+            log_probs = model(**inputs).logits[0, :-1].log_softmax(-1)
+        ids = inputs["input_ids"][0, 1:]
+        totals.append(log_probs.gather(-1, ids[:, None])[-answer:].sum())
+    return torch.stack(totals).double().numpy()
+
+
+def test_label_scores_are_the_likelihood_of_each_text(model, processor, picture) -> None:
+    scorer = LabelScorer(model, processor, ("neutral", "happiness", "fear"))
+    boxes = [(0, 0, 40, 40), None, (60, 20, 110, 80)]
+    scores = scorer.score([picture] * 3, boxes, batch_size=2)
+    assert scores.shape == (3, 3)
+    for row, box in zip(scores, boxes, strict=True):
+        totals = likelihoods_one_by_one(model, processor, picture, box, scorer.labels)
+        expected = np.exp(totals - np.logaddexp.reduce(totals))
+        assert row == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_temperature_of_the_checkpoint_is_used(processor, picture) -> None:
+    plain = LabelScorer(tiny_model(), processor, ("anger", "fear")).score([picture])[0]
+    flat = tiny_model(tiny_config(label_temperature=4.0))
+    tempered = LabelScorer(flat, processor, ("anger", "fear")).score([picture])[0]
+    assert np.log(plain[0] / plain[1]) == pytest.approx(4 * np.log(tempered[0] / tempered[1]))
+
+
+def test_no_pictures_give_no_rows(recognizer) -> None:
+    assert recognizer.score_labels([]).shape == (0, 8)
+
+
+def test_a_template_that_swallows_the_answer_is_refused(model) -> None:
+    processor = tiny_processor()
+    processor.chat_template = "{{ bos_token }}always the same"
+    with pytest.raises(EmoLlamaError, match="tokenized"):
+        LabelScorer(model, processor, ("anger",))
+
+
+def test_a_question_cannot_smuggle_in_a_picture(processor) -> None:
+    prompt = render_prompt(processor, "Look: <image> and <video>?")
+    assert prompt.count("<image>") == 1
+    assert "<video>" not in prompt
+
+
+def test_the_record_follows_the_schema(recognizer, picture) -> None:
+    record = recognizer(picture).to_dict()
+    assert list(record) == ["path", "kind", "error", "faces"]
+    assert record["path"] is None and record["kind"] == "image" and record["error"] is None
+    keys = "box detection_score label probabilities confidence abstained text track frames".split()
+    for face in record["faces"]:
+        assert list(face) == keys
+        assert list(face["probabilities"]) == list(recognizer.labels)
+        assert sum(face["probabilities"].values()) == pytest.approx(1)
+        assert face["confidence"] == max(face["probabilities"].values())
+        assert face["label"] == max(face["probabilities"], key=face["probabilities"].get)
+        assert face["text"].startswith("The person looks ")
+        assert face["track"] is None and face["frames"] is None
+    assert record["faces"][0]["box"] == [5, 5, 45, 45]
+    assert json.loads(json.dumps(record)) == record
+
+
+def test_faces_of_one_picture_do_not_depend_on_each_other(recognizer, model, processor, picture):
+    both = recognizer(picture).faces
+    alone = EmotionRecognizer(model, processor, FixedDetector((50, 10, 80, 40)), max_new_tokens=4)
+    (second,) = alone(picture).faces
+    assert both[1].probabilities == pytest.approx(second.probabilities, abs=1e-5)
+    assert both[1].text == second.text
+
+
+def test_no_face_is_data_and_no_detector_means_the_whole_image(model, processor, picture) -> None:
+    result = EmotionRecognizer(model, processor, FixedDetector())(picture)
+    assert result.faces == [] and result.error is None
+    whole = EmotionRecognizer(model, processor, max_new_tokens=2)(picture).faces
+    assert [face.box for face in whole] == [(0, 0, 120, 90)]
+    assert whole[0].detection_score is None
+
+
+def test_bad_input_is_a_record_and_the_next_input_is_done(recognizer, tmp_path, picture) -> None:
+    (tmp_path / "text.jpg").write_text("this is text")
+    picture.save(tmp_path / "good.png")
+    names = ("nix.jpg", "text.jpg", "good.png")
+    missing, broken, good = recognizer([tmp_path / name for name in names])
+    assert missing.error["type"] == "InputNotFoundError" and missing.faces == []
+    assert broken.error["type"] == "MediaError" and "text.jpg" in broken.error["message"]
+    assert good.error is None and len(good.faces) == 2
+    assert good.path == str(tmp_path / "good.png")
+    with pytest.raises(UsageError):
+        recognizer(7)
+
+
+def test_the_name_of_a_file_changes_nothing(recognizer, tmp_path: Path, picture) -> None:
+    for name in ("happiness.png", "anger <image> USER.png"):
+        picture.save(tmp_path / name)
+    first, second = recognizer(sorted(tmp_path.iterdir()))
+    assert first.faces == second.faces
+
+
+def test_a_video_is_one_entry_a_person(recognizer, tmp_path: Path) -> None:
+    result = recognizer(write_clip(tmp_path / "clip.mp4"))
+    assert result.kind == "video" and result.error is None
+    assert [face.track for face in result.faces] == [0, 1]
+    for face in result.faces:
+        times = [frame.time for frame in face.frames]  # 4 a second, of 10
+        assert times == pytest.approx([0, 0.3, 0.5, 0.8, 1, 1.3, 1.5, 1.8])
+        rows = [list(frame.probabilities.values()) for frame in face.frames]
+        assert np.mean(rows, axis=0) == pytest.approx(list(face.probabilities.values()))
+        assert face.text.startswith("The person looks ")
+    assert json.loads(json.dumps(result.to_dict()))["faces"][0]["frames"][0]["time"] == 0.0
+
+
+def test_a_broken_video_is_a_record(recognizer, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_text("this is text")
+    result = recognizer(tmp_path / "clip.mp4")
+    assert result.kind == "video" and result.error["type"] == "MediaError"
+
+
+def test_questions(recognizer, tmp_path: Path, picture) -> None:
+    question = "What do the eyes show?"
+    answer = recognizer.ask(picture, question)
+    assert answer == recognizer(picture, question).faces[0].text
+    assert isinstance(recognizer.ask(write_clip(tmp_path / "clip.mp4"), question), str)
+    with pytest.raises(EmoLlamaError, match="no such file"):
+        recognizer.ask("nix.jpg", question)
+
+
+def test_options(model, processor, picture) -> None:
+    detector = FixedDetector((5, 5, 45, 45))
+    careful = EmotionRecognizer(model, processor, detector, abstain_below=1.0)
+    (face,) = careful.recognize(picture, describe=False, landmarks=True).faces
+    assert face.abstained and face.text is None
+    assert face.landmarks.shape == (68, 2)
+    assert np.isfinite(face.landmarks).all()
+
+
+def test_landmarks_come_back_in_pixels(model, processor, picture, monkeypatch) -> None:
+    """-1 and 1 are the edges of the crop that the image processor cut."""
+    corners = torch.tensor([[-1.0, -1.0], [1.0, 1.0]]).expand(1, 34, 2, 2).reshape(1, 68, 2)
+    monkeypatch.setattr(model.model.face_model, "encode", lambda crops: (None, None, corners))
+    recognizer = EmotionRecognizer(model, processor)
+    (points,) = recognizer.landmarks([picture], [(40, 40, 60, 80)])  # margin 0.5
+    assert points[:2].tolist() == [[35, 30], [65, 90]]
+
+
+def test_a_model_without_a_face_network_has_no_landmarks(picture) -> None:
+    config = tiny_config(face_config=None)
+    recognizer = EmotionRecognizer(tiny_model(config), tiny_processor(config), max_new_tokens=2)
+    (face,) = recognizer.recognize(picture, landmarks=True).faces
+    assert face.landmarks is None
+
+
+def test_saving_and_loading_gives_the_same(model, processor, tmp_path: Path, picture) -> None:
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    loaded = EmotionRecognizer.from_pretrained(tmp_path, detector="none", device="cpu")
+    expected = EmotionRecognizer(model, processor).score_labels([picture])
+    assert (loaded.score_labels([picture]) == expected).all()
+
+
+def test_a_folder_without_a_model_says_what_is_missing(tmp_path: Path) -> None:
+    tiny_config().save_pretrained(tmp_path)
+    with pytest.raises(ModelNotFoundError, match=r"processor_config.json, \*.safetensors"):
+        load_model(tmp_path)
+    with pytest.raises(ModelNotFoundError, match="no such folder"):
+        load_model(tmp_path / "nix")
+    (tmp_path / "processor_config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"this is text")
+    with pytest.raises(ModelNotFoundError, match="could be loaded"):
+        load_model(tmp_path)
+
+
+def test_another_kind_of_model_is_refused(model, processor, tmp_path: Path) -> None:
+    """transformers would load it with a warning, and random weights in place of ours."""
+    processor.save_pretrained(tmp_path)
+    model.model.language_model.save_pretrained(tmp_path)
+    with pytest.raises(ModelNotFoundError, match="'llama'"):
+        load_model(tmp_path)
+
+
+def test_a_model_with_weights_left_out_is_refused(model, processor, tmp_path: Path) -> None:
+    processor.save_pretrained(tmp_path)
+    state = {k: v for k, v in model.state_dict().items() if "face_info_mining" not in k}
+    model.save_pretrained(tmp_path, state_dict=state)
+    with pytest.raises(ModelNotFoundError, match="face_info_mining"):
+        load_model(tmp_path)
