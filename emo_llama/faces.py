@@ -164,7 +164,7 @@ class MediapipeDetector:
             return candidate  # the first look was from as near
         seen = self._detect_in(image, region, "mediapipe-near")
         again = [d for d in seen if overlap(d.box, candidate.box) > 0.5]
-        return again[0] if again and again[0].score >= min_score else None
+        return again[0] if again and (again[0].score or 0.0) >= min_score else None
 
     def _detect_in(self, image: Image.Image, region: Box, name: str) -> list[Detection]:
         """Run one model on one region; boxes come back in pixels of the whole image."""
@@ -208,7 +208,7 @@ class CascadeDetector:
             `list[Detection]`: The faces, largest first; their score is `None`.
         """
         factor = min(1.0, self.working_side / max(image.size))
-        size = tuple(max(1, round(side * factor)) for side in image.size)
+        size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
         if min(size) < self.smallest:
             return []
         found = self.cascade.detect_multi_scale(

@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -33,7 +34,7 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".m
 MAX_IMAGE_BYTES = 100_000_000
 MAX_IMAGE_PIXELS = 90_000_000
 MAX_VIDEO_SIDE = 4096
-MAX_DECODE_SECONDS = 300
+MAX_FRAME_SECONDS = 120  # how long the decoder may take to the next sampled frame
 
 logger = logging.getLogger(__name__)
 
@@ -218,26 +219,19 @@ def read_video(
     command = [sys.executable, "-P", str(_DECODER), json.dumps(options)]
     with tempfile.TemporaryFile() as complaints:
         child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints)
-        watchdog = threading.Timer(MAX_DECODE_SECONDS, child.kill)
-        watchdog.start()
-        count = 0
+        last = None
         try:
-            for frame in _read_frames(child.stdout):
-                count += 1
+            while frame := _next_frame(child):
+                last = frame
                 yield frame
-            status = child.wait()
+            status = child.wait(MAX_FRAME_SECONDS)
         finally:
-            overdue = not watchdog.is_alive()
-            watchdog.cancel()
             child.kill()
-            child.wait()
-            child.stdout.close()
-        if status != 0 and (count == 0 or overdue):
-            raise MediaError(f"{path}: {_complaint(complaints, status, overdue)}")
-        if count == 0:
-            raise MediaError(f"{path}: no frame could be decoded from this video.")
+            child.communicate()
+        if last is None:
+            raise MediaError(f"{path}: {_complaint(complaints, status)}")
         if status != 0:
-            logger.warning(f"{path}: broken after {frame.time:.1f} s; the rest is left out.")
+            logger.warning(f"{path}: broken after {last.time:.1f} s; the rest is left out.")
 
 
 def _is_media(path: Path) -> bool:
@@ -300,22 +294,38 @@ def _decode(image: Image.Image, name: str) -> Image.Image:
         ) from error
 
 
-def _read_frames(stream: IO[bytes]) -> Iterator[VideoFrame]:
-    """Read what the decoder writes: a header (time, width, height) and RGB bytes a frame."""
-    while len(header := stream.read(_FRAME_HEADER.size)) == _FRAME_HEADER.size:
+def _next_frame(child: subprocess.Popen) -> VideoFrame | None:
+    """Read what the decoder writes next: a header (time, width, height) and RGB bytes.
+
+    Only the wait for the decoder counts against its time, not what the reader does in between.
+    """
+    assert child.stdout is not None  # as it was started; for the type checker
+    watchdog = threading.Timer(MAX_FRAME_SECONDS, child.kill)
+    watchdog.start()
+    try:
+        header = child.stdout.read(_FRAME_HEADER.size)
+        if len(header) < _FRAME_HEADER.size:
+            return None
         time, width, height = _FRAME_HEADER.unpack(header)
-        pixels = stream.read(width * height * 3)
-        if len(pixels) < width * height * 3:
-            return
-        yield VideoFrame(time, Image.frombytes("RGB", (width, height), pixels))
+        pixels = child.stdout.read(width * height * 3)
+    finally:
+        watchdog.cancel()
+    if len(pixels) < width * height * 3:
+        return None
+    return VideoFrame(time, Image.frombytes("RGB", (width, height), pixels))
 
 
-def _complaint(complaints: Any, status: int, overdue: bool) -> str:
-    """Say why the decoder gave up."""
-    if overdue:
-        return f"decoding took more than {MAX_DECODE_SECONDS} s. Cut the video into shorter pieces."
+def _complaint(complaints: Any, status: int) -> str:
+    """Say why the decoder gave no frame."""
     complaints.seek(0)
     lines = complaints.read().decode(errors="replace").strip().splitlines()
+    if status == -signal.SIGKILL:
+        return (
+            f"no frame came within {MAX_FRAME_SECONDS} s, or the system stopped the decoder. Cut "
+            "the video into shorter pieces."
+        )
     if status < 0:
         return f"this video is broken (it stopped the decoder with signal {-status})."
+    if status == 0:
+        return "no frame could be decoded from this video."
     return f"this video cannot be read ({lines[-1] if lines else f'exit status {status}'})."

@@ -90,7 +90,7 @@ def draw_contact_sheet(result: Result) -> Image.Image:
     picks = np.linspace(0, len(times) - 1, min(SHEET_FRAMES, len(times))).round().astype(int)
     chosen = {times[pick] for pick in picks}
     tiles = []
-    for frame in read_video(result.path):
+    for frame in read_video(str(result.path)):
         if frame.time not in chosen:
             continue
         seen = [

@@ -112,7 +112,9 @@ class EmotionRecognizer:
         return cls(loaded.to(device), processor, load_detector(detector), **kwargs)
 
     def __call__(
-        self, source: Source | Sequence[Source], question: str | None = None
+        self,
+        source: Source | list[Source] | tuple[Source, ...],
+        question: str | None = None,
     ) -> Result | list[Result]:
         """Recognise the expressions in one input or several.
 
@@ -154,11 +156,10 @@ class EmotionRecognizer:
         Raises:
             UsageError: The input is of no type that is known here.
         """
-        is_path = isinstance(source, (str, os.PathLike))
-        path = str(source) if is_path else None
-        kind = media_kind(source) if is_path else "image"
+        path = str(source) if isinstance(source, (str, os.PathLike)) else None
+        kind = "image" if path is None else media_kind(path)
         try:
-            if kind == "video":
+            if path is not None and kind == "video":
                 faces = self._video_faces(path, question, describe)
             else:
                 faces = self.image_faces(read_image(source), question, describe, landmarks)
@@ -348,10 +349,14 @@ class EmotionRecognizer:
             rows = self.score_labels(images, crops)
             for number, (frame, detection), row in zip(numbers, seen, rows, strict=True):
                 people[number].add(frame, detection, row)
-        faces = [self._tracked_face(number, person) for number, person in sorted(people.items())]
+        order = sorted(people.items())
+        faces = [self._tracked_face(number, person) for number, person in order]
         if not describe or not faces:
             return faces
-        views = [people[face.track].best_view(self.labels.index(face.label)) for face in faces]
+        views = [
+            person.best_view(self.labels.index(face.label))
+            for (_, person), face in zip(order, faces, strict=True)
+        ]
         images = [image for image, _ in views]
         crops = [clip(detection.crop, image.size) for image, detection in views]
         texts = self._texts(images, crops, [face.label for face in faces], question)

@@ -4,7 +4,7 @@ One record an input, the same columns in JSON, Parquet and CSV; the interface of
 their names. Drawing and writing files is done elsewhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -150,13 +150,13 @@ def error_record(error: Exception) -> dict[str, str]:
     return {"type": type(error).__name__, "message": str(error)}
 
 
-def named_probabilities(labels: Sequence[str], values: Sequence[float]) -> dict[str, float]:
+def named_probabilities(labels: Sequence[str], values: Iterable[float]) -> dict[str, float]:
     """Pair the labels with their probabilities.
 
     Args:
         labels (`Sequence[str]`):
             The model's labels.
-        values (`Sequence[float]`):
+        values (`Iterable[float]`):
             Their probabilities, in the same order.
 
     Returns:

@@ -190,7 +190,7 @@ def _read_csv(path: Path) -> Iterator[Record]:
     with path.open(newline="", encoding="utf-8") as stream:
         rows = csv.DictReader(stream)
         if tuple(rows.fieldnames or COLUMNS) != COLUMNS:
-            raise ValueError(f"columns {', '.join(rows.fieldnames)}")
+            raise ValueError(f"columns {', '.join(rows.fieldnames or ())}")
         for row in rows:
             error = json.loads(row["error"]) if row["error"] else None
             faces = json.loads(row["faces"])

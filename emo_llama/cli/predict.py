@@ -144,9 +144,10 @@ def main(args: argparse.Namespace) -> int:
             _output.message(f"{len(paths) - len(left)} of {len(paths)} inputs were done before.")
         failures = 0
         results = _results(recognizer, job, left, args.workers)
-        for result in _output.progress(results, len(left), "predict"):
+        pairs = zip(left, results, strict=True)
+        for path, result in _output.progress(pairs, len(left), "predict"):
             failures += result.error is not None
-            drawn = args.overlay / names[result.path] if args.overlay and result.faces else None
+            drawn = args.overlay / names[path] if args.overlay and result.faces else None
             if drawn is not None:
                 _draw(result, drawn)
             sink.add(result, drawn)
@@ -227,16 +228,16 @@ def _work(path: Path) -> "Result":
     return _recognize(_worker["recognizer"], _worker["job"], path)
 
 
-def _overlay_names(paths: list[Path]) -> dict[str, str]:
+def _overlay_names(paths: list[Path]) -> dict[Path, str]:
     """A name for the annotated picture of each input, no two the same."""
-    names: dict[str, str] = {}
+    names: dict[Path, str] = {}
     taken: set[str] = set()
     for path in paths:
         name, number = f"{path.stem}.overlay.jpg", 2
         while name in taken:
             name, number = f"{path.stem}-{number}.overlay.jpg", number + 1
         taken.add(name)
-        names[str(path)] = name
+        names[path] = name
     return names
 
 
@@ -248,7 +249,7 @@ def _draw(result: "Result", target: Path) -> None:
     if result.kind == "video":
         picture = draw_contact_sheet(result)
     else:
-        picture = draw_overlay(read_image(result.path), result.faces)
+        picture = draw_overlay(read_image(str(result.path)), result.faces)
     scratch = target.with_suffix(".tmp")
     picture.save(scratch, format="JPEG", quality=92)
     scratch.replace(target)
