@@ -199,6 +199,7 @@ def _conv_config() -> dict[str, Any]:
         "hidden_sizes": [8, 8, 16, 16],
         "depths": [1, 1, 1, 1],
         "groups_width": 8,
+        "layer_type": "x",
     }
 
 

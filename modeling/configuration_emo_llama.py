@@ -27,7 +27,7 @@ without questions the Q-Former runs on its queries alone, without face crops no 
 """
 
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -64,6 +64,18 @@ class FaceInfoMiningConfig(PreTrainedConfig):
             Whether the aggregator reads the question.
         pool_size (`int`, *optional*, defaults to 7):
             Side of the grid that the face network's map is pooled to.
+        hidden_act (`str`, *optional*, defaults to `"gelu"`):
+            Activation of the aggregator's feed-forward layers.
+        layer_norm_eps (`float`, *optional*, defaults to 1e-12):
+            Epsilon of the aggregator's norms.
+        initializer_range (`float`, *optional*, defaults to 0.02):
+            Standard deviation of the aggregator's fresh weights.
+        vocab_size (`int`, *optional*, defaults to 1):
+            Words of the question. Inside [`EmoLlamaConfig`] it follows the Q-Former's.
+        max_position_embeddings (`int`, *optional*, defaults to 1):
+            Longest question, likewise.
+        pad_token_id (`int`, *optional*):
+            Padding of the question, likewise.
 
     Example:
     ```python
@@ -77,6 +89,14 @@ class FaceInfoMiningConfig(PreTrainedConfig):
 
     model_type = "emo_llama_face_info_mining"
     base_config_key = "fim_config"
+    # The aggregator is a Q-Former built from this very config: these are its names for our fields.
+    attribute_map = {
+        "num_hidden_layers": "num_aggregator_layers",
+        "encoder_hidden_size": "hidden_size",
+        "hidden_dropout_prob": "dropout",
+        "attention_probs_dropout_prob": "dropout",
+    }
+    cross_attention_frequency: ClassVar[int] = 1  # every layer looks at the clues
 
     hidden_size: int = 256
     num_attention_heads: int = 8
@@ -88,6 +108,12 @@ class FaceInfoMiningConfig(PreTrainedConfig):
     use_local: bool = True
     use_text: bool = True
     pool_size: int = 7
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    initializer_range: float = 0.02
+    vocab_size: int = 1
+    max_position_embeddings: int = 1
+    pad_token_id: int | None = None
 
     @property
     def num_global_queries(self) -> int:
@@ -213,6 +239,9 @@ class EmoLlamaConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         self.qformer_config.encoder_hidden_size = self.vision_hidden_size
+        if self.fim_config.use_text:
+            for name in ("vocab_size", "max_position_embeddings", "pad_token_id"):
+                setattr(self.fim_config, name, getattr(self.qformer_config, name))
         if self.text_config.tie_word_embeddings:  # saved there by every text-only checkpoint
             self.tie_word_embeddings = True
 

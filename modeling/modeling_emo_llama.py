@@ -28,7 +28,7 @@ from transformers.utils import ModelOutput, can_return_tuple, torch_compilable_c
 
 from .configuration_emo_llama import EmoLlamaConfig
 from .modeling_face_info_mining import FaceInfoMining, keep_scale, run_qformer
-from .modeling_facexformer import FaceXFormerModel
+from .modeling_facexformer import FaceXFormerModel, build_encoder
 
 
 @dataclass
@@ -131,6 +131,7 @@ class EmoLlamaFrameTokens(nn.Module):
         Returns:
             `torch.FloatTensor` of shape `(N, 1 + content, D)`: Context token first.
         """
+        vision_states = vision_states.to(self.norm.weight.dtype)  # may be kept more precise
         side = isqrt(vision_states.shape[1])
         patches = vision_states[:, -(side**2) :]  # (N, P, C), what comes before is no patch
         queries = self.query_tokens.expand(vision_states.shape[0], -1, -1)
@@ -143,9 +144,9 @@ class EmoLlamaFrameTokens(nn.Module):
 
     def _attend(self, asked: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
         """Mean over the queries of what each finds among the raw patches: (N, 1, C)."""
-        found = F.scaled_dot_product_attention(  # scale is 1 / sqrt(C), one head
-            self.query_projection(asked), self.key_projection(patches), patches
-        )
+        query, key = self.query_projection(asked), self.key_projection(patches)
+        # one head, scale 1 / sqrt(C); under autocast the projections may come out less precise
+        found = F.scaled_dot_product_attention(query, key, patches.to(key.dtype))
         return found.mean(dim=1, keepdim=True)
 
     def _content(self, patches: torch.Tensor, side: int) -> torch.Tensor:
@@ -297,15 +298,13 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
             `torch.FloatTensor` of shape `(N, face_tokens_per_frame, D)`: The learned "no face"
             embedding where there is none.
         """
-        no_face = self.face_info_mining.no_face
-        if face_pixel_values is None:
-            return no_face.expand(num_frames, -1, -1)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and _is_trainable(self.face_model)):
-            clues = self.face_model.encode(face_pixel_values.to(no_face.dtype))
-        tokens = self.face_info_mining(*clues, qformer_input_ids, qformer_attention_mask)
-        if face_mask is None:
-            return tokens
-        return torch.where(face_mask.bool()[:, None, None], tokens, no_face.to(tokens.dtype))
+        features = None
+        if face_pixel_values is not None:
+            trained = torch.is_grad_enabled() and _is_trainable(self.face_model)
+            with torch.set_grad_enabled(trained):
+                features = self.face_model.encode(face_pixel_values.to(self.face_model.dtype))
+        questions = (qformer_input_ids, qformer_attention_mask)
+        return self.face_info_mining(features, face_mask, *questions, num_frames)
 
     @can_return_tuple
     def get_image_features(
@@ -531,7 +530,7 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
     def _run_tower(self, pixel_values: torch.Tensor, **kwargs: Any) -> ModelOutput:
         """Run the tower, without gradients where it is frozen."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and _is_trainable(self.vision_tower)):
-            pixel_values = pixel_values.to(self.frame_tokens.norm.weight.dtype)
+            pixel_values = pixel_values.to(self.vision_tower.dtype)
             return self.vision_tower(pixel_values, return_dict=True, **kwargs)
 
 
@@ -586,32 +585,34 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
         return self.model.get_frame_features(*args, **kwargs)
 
     def get_image_features(
-        self, pixel_values: torch.Tensor, **kwargs: Any
+        self, pixel_values: torch.Tensor, *args: Any, **kwargs: Any
     ) -> BaseModelOutputWithPooling | tuple:
         """Visual tokens of each image; see [`EmoLlamaModel.get_image_features`].
 
         Args:
             pixel_values (`torch.FloatTensor` of shape `(N, 3, H, W)`): Images.
-            kwargs (`dict`): Questions, faces and options for the tower.
+            args (`tuple`): Questions and faces, by place.
+            kwargs (`dict`): Questions, faces and options for the tower, by name.
 
         Returns:
             `BaseModelOutputWithPooling`: One entry an image in `pooler_output`.
         """
-        return self.model.get_image_features(pixel_values, **kwargs)
+        return self.model.get_image_features(pixel_values, *args, **kwargs)
 
     def get_video_features(
-        self, pixel_values_videos: torch.Tensor, **kwargs: Any
+        self, pixel_values_videos: torch.Tensor, *args: Any, **kwargs: Any
     ) -> BaseModelOutputWithPooling | tuple:
         """Visual tokens of each video; see [`EmoLlamaModel.get_video_features`].
 
         Args:
             pixel_values_videos (`torch.FloatTensor` of shape `(n_frames, 3, H, W)`): All frames.
-            kwargs (`dict`): Frame counts, questions, faces and options for the tower.
+            args (`tuple`): Frame counts, questions and faces, by place.
+            kwargs (`dict`): The same and options for the tower, by name.
 
         Returns:
             `BaseModelOutputWithPooling`: One entry a video in `pooler_output`.
         """
-        return self.model.get_video_features(pixel_values_videos, **kwargs)
+        return self.model.get_video_features(pixel_values_videos, *args, **kwargs)
 
     @can_return_tuple
     def forward(
@@ -720,7 +721,7 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
 def _build_vision_tower(config: EmoLlamaConfig) -> PreTrainedModel:
     """Any tower by configuration. EVA gives what its last block gives: no norm after it."""
     if not isinstance(config.vision_config, InstructBlipVisionConfig):
-        return AutoModel.from_config(config.vision_config)
+        return build_encoder(config.vision_config)
     tower = InstructBlipVisionModel._from_config(config.vision_config)
     tower.post_layernorm = nn.Identity()
     return tower

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import initialization as init
-from transformers.models.instructblip.configuration_instructblip import InstructBlipQFormerConfig
 from transformers.models.instructblip.modeling_instructblip import InstructBlipQFormerModel
 
 from .configuration_emo_llama import EmoLlamaConfig
@@ -138,8 +137,8 @@ class FaceInfoMining(nn.Module):
 
     >>> model = tiny_model().model
     >>> size = model.config.face_config.image_size
-    >>> clues = model.face_model.encode(torch.zeros(3, 3, size, size))
-    >>> model.face_info_mining(*clues).shape  # three frames, two face tokens each
+    >>> features = model.face_model.encode(torch.zeros(3, 3, size, size))
+    >>> model.face_info_mining(features).shape  # three frames, two face tokens each
     torch.Size([3, 2, 16])
 
     ```
@@ -155,7 +154,8 @@ class FaceInfoMining(nn.Module):
         if fim.use_local:
             self.local_clues = LocalClues(config)
             self.local_attention = ClueAttention(config, fim.num_local_queries)
-        self.aggregator = _build_aggregator(config) if fim.num_aggregator_layers else None
+        has_aggregator = fim.num_aggregator_layers > 0
+        self.aggregator = InstructBlipQFormerModel._from_config(fim) if has_aggregator else None
         self.norm = nn.LayerNorm(fim.hidden_size)
         self.projection = nn.Linear(fim.hidden_size, config.text_config.hidden_size)
         self.no_face = nn.Parameter(
@@ -164,24 +164,43 @@ class FaceInfoMining(nn.Module):
 
     def forward(
         self,
-        feature_map: torch.Tensor,
-        task_tokens: torch.Tensor,
-        landmarks: torch.Tensor,
+        face_features: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None,
+        face_mask: torch.Tensor | None = None,
         qformer_input_ids: torch.Tensor | None = None,
         qformer_attention_mask: torch.Tensor | None = None,
+        num_frames: int = 1,
     ) -> torch.Tensor:
         """Mine the face tokens of each frame.
 
         Args:
-            feature_map (`torch.FloatTensor` of shape `(N, d, h, w)`): The fused map.
-            task_tokens (`torch.FloatTensor` of shape `(N, K, d)`): Tokens after the face decoder.
-            landmarks (`torch.FloatTensor` of shape `(N, 68, 2)`): x and y in [-1, 1] of the crop.
+            face_features (`tuple` of three `torch.FloatTensor` or `None`):
+                What [`FaceXFormerModel.encode`] gave: the fused map `(N, d, h, w)`, task tokens
+                `(N, K, d)` and landmarks `(N, 68, 2)`. `None` where no frame has a face.
+            face_mask (`torch.BoolTensor` of shape `(N,)`, *optional*):
+                False where the crop holds no face. Without it every crop does.
             qformer_input_ids (`torch.LongTensor` of shape `(N, L)`, *optional*): The question.
             qformer_attention_mask (`torch.LongTensor` of shape `(N, L)`, *optional*): Its mask.
+            num_frames (`int`, *optional*, defaults to 1): Frames, where there are no features.
 
         Returns:
-            `torch.FloatTensor` of shape `(N, face_tokens_per_frame, D)`: Global tokens first.
+            `torch.FloatTensor` of shape `(N, face_tokens_per_frame, D)`: Global tokens first. The
+            learned "no face" embedding where there is no face.
         """
+        if face_features is None:
+            return self.no_face.expand(num_frames, -1, -1)
+        clues, found = self._look(*(states.to(self.no_face.dtype) for states in face_features))
+        if self.aggregator is not None:
+            ids = qformer_input_ids if self.config.use_text else None
+            found = run_qformer(self.aggregator, found, clues, ids, qformer_attention_mask)
+        tokens = self.projection(self.norm(found))  # (N, F, D)
+        if face_mask is None:
+            return tokens
+        return torch.where(face_mask.bool()[:, None, None], tokens, self.no_face.to(tokens.dtype))
+
+    def _look(
+        self, feature_map: torch.Tensor, task_tokens: torch.Tensor, landmarks: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """All clues (N, K, width), and what the learned queries find in them (N, F, width)."""
         clues, found = [], []
         if self.config.use_global:
             clues.append(self.global_clues(feature_map, task_tokens))
@@ -189,12 +208,7 @@ class FaceInfoMining(nn.Module):
         if self.config.use_local:
             clues.append(self.local_clues(feature_map, landmarks))
             found.append(self.local_attention(clues[-1]))
-        states = torch.cat(found, dim=1)  # (N, F, width)
-        if self.aggregator is not None:
-            ids = qformer_input_ids if self.config.use_text else None
-            clue_states = torch.cat(clues, dim=1)
-            states = run_qformer(self.aggregator, states, clue_states, ids, qformer_attention_mask)
-        return self.projection(self.norm(states))  # (N, F, D)
+        return torch.cat(clues, dim=1), torch.cat(found, dim=1)
 
     def init_weights(self, std: float) -> None:
         """Initialise what the language model's own rule does not suit.
@@ -255,26 +269,6 @@ def run_qformer(
         encoder_hidden_states=states,
     )
     return outputs.last_hidden_state[:, : queries.shape[1]]
-
-
-def _build_aggregator(config: EmoLlamaConfig) -> InstructBlipQFormerModel:
-    """A Q-Former of the module's width; without text its word embedding shrinks to one row."""
-    fim, qformer = config.fim_config, config.qformer_config
-    return InstructBlipQFormerModel._from_config(
-        InstructBlipQFormerConfig(
-            vocab_size=qformer.vocab_size if fim.use_text else 1,
-            pad_token_id=qformer.pad_token_id if fim.use_text else None,
-            max_position_embeddings=qformer.max_position_embeddings if fim.use_text else 1,
-            hidden_size=fim.hidden_size,
-            num_hidden_layers=fim.num_aggregator_layers,
-            num_attention_heads=fim.num_attention_heads,
-            intermediate_size=fim.intermediate_size,
-            encoder_hidden_size=fim.hidden_size,
-            cross_attention_frequency=1,
-            hidden_dropout_prob=fim.dropout,
-            attention_probs_dropout_prob=fim.dropout,
-        )
-    )
 
 
 __all__ = ["FaceInfoMining"]

@@ -99,7 +99,13 @@ class FaceXFormerPositionEmbedding(nn.Module):
 
     def __init__(self, hidden_size: int) -> None:
         super().__init__()
-        self.register_buffer("gaussian_matrix", torch.randn(2, hidden_size // 2))
+        self.register_buffer("gaussian_matrix", self.fresh_matrix(hidden_size))
+
+    @staticmethod
+    def fresh_matrix(hidden_size: int) -> torch.Tensor:
+        """(2, d / 2): random, but always the same, as transformers wants buffers to be."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(2, hidden_size // 2, generator=generator, device="cpu")
 
     def forward(self, height: int, width: int) -> torch.Tensor:
         """-> (h * w, d)."""
@@ -285,7 +291,7 @@ class FaceXFormerModel(PreTrainedModel):
         if isinstance(module, FaceXFormerDecoder):
             init.normal_(module.tokens)
         elif isinstance(module, FaceXFormerPositionEmbedding):
-            init.normal_(module.gaussian_matrix)
+            init.copy_(module.gaussian_matrix, module.fresh_matrix(self.config.hidden_size))
 
     def get_backbone_maps(self, pixel_values: torch.FloatTensor) -> list[torch.Tensor]:
         """The backbone's four maps before each further downsampling.
