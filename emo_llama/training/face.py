@@ -58,7 +58,10 @@ class FaceStage:
             FairFace faces, as a share of the FERPlus faces.
         landmark_weight (`float`, *optional*, defaults to 2.0): Weight of the landmark loss.
         attribute_weight (`float`, *optional*, defaults to 0.3): Weight of age, gender and race.
-        ema_decay (`float`, *optional*, defaults to 0.998): Of the weight average, a step.
+        ema_decay (`float`, *optional*, defaults to 0.0):
+            Of the running average of the weights, a step. 0 keeps the last weights.
+        freeze_backbone (`bool`, *optional*, defaults to `False`):
+            Teach fusion, decoder and heads alone, on the backbone as it is.
         seed (`int`, *optional*, defaults to 0): Of weights, order and augmentation.
     """
 
@@ -74,7 +77,8 @@ class FaceStage:
     attribute_share: float = 0.15
     landmark_weight: float = 2.0
     attribute_weight: float = 0.3
-    ema_decay: float = 0.998
+    ema_decay: float = 0.0
+    freeze_backbone: bool = False
     seed: int = 0
 
 
@@ -172,6 +176,16 @@ class FaceObjective(nn.Module):
         width = self.face.fusion.projections[-1].in_features
         self.pooled_heads = nn.ModuleList(nn.Linear(width, size) for size in sizes)
         self.progress = 0.0
+        if stage.freeze_backbone:
+            self.face.backbone.requires_grad_(False)
+            self.pooled_heads.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "FaceObjective":
+        """Sets the mode; a frozen backbone keeps the batch statistics that it has."""
+        super().train(mode)
+        if self.stage.freeze_backbone:
+            self.face.backbone.eval()
+        return self
 
     def forward(
         self,
@@ -192,8 +206,12 @@ class FaceObjective(nn.Module):
             .expand(-1, 3, -1, -1)
             .contiguous(memory_format=torch.channels_last)
         )
-        maps = self.face.get_backbone_maps(pixels)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.stage.freeze_backbone):
+            maps = self.face.get_backbone_maps(pixels)
         targets = (votes, landmarks, found, attributes)
+        if self.stage.freeze_backbone:
+            answers = self._decoded(maps)
+            return {"loss": self._loss(answers, *targets), "logits": answers[0]}
         pooled = maps[-1].mean((2, 3))
         answers = [head(pooled) for head in self.pooled_heads]
         loss = self._loss(answers, *targets)
@@ -298,6 +316,7 @@ class _FaceTrainer(Trainer):
         early = [*objective.face.backbone.parameters(), *objective.pooled_heads.parameters()]
         known = set(map(id, early))
         late = [p for p in objective.parameters() if id(p) not in known]
+        early = [p for p in early if p.requires_grad]
         groups = [
             {
                 "params": [p for p in parameters if (p.ndim > 1) == decays],
@@ -335,6 +354,7 @@ def train_face(
     validation: FaceTable | None,
     out: Path,
     work_dir: Path,
+    start: Path | None = None,
 ) -> None:
     """Trains the face network and writes it as a folder.
 
@@ -347,9 +367,12 @@ def train_face(
         validation ([`FaceTable`], *optional*): Faces that are scored after each epoch.
         out (`Path`): Folder of the finished network; it appears when it is whole.
         work_dir (`Path`): Folder of the checkpoints.
+        start (`Path`, *optional*): A taught face network to go on from.
     """
     torch.manual_seed(stage.seed)
     model = FaceObjective(stage)
+    if start is not None:
+        model.face.load_state_dict(FaceXFormerModel.from_pretrained(start).state_dict())
     average = _Average(model, stage.ema_decay)
     arguments = TrainingArguments(
         output_dir=str(work_dir),
