@@ -258,21 +258,13 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
             vision_states = self._run_tower(pixel_values).last_hidden_state
         if vision_states.ndim == 4:  # a convolutional tower: (N, C, h, w)
             vision_states = vision_states.flatten(2).transpose(1, 2)
-        if qformer_input_ids is None:
-            return self.frame_tokens(vision_states)
-        rows, frames = qformer_input_ids.shape[0], vision_states.shape[0]
-        if rows != frames and 1 not in (rows, frames):
-            raise ValueError(
-                f"Questions and frames do not match: {rows} rows of qformer_input_ids for {frames} "
-                "frames. Give one row for each, or one for all."
-            )
-        if qformer_attention_mask is None:
-            qformer_attention_mask = torch.ones_like(qformer_input_ids)
-        rows = max(rows, frames)
+        if qformer_input_ids is not None and vision_states.shape[0] == 1:
+            vision_states = vision_states.expand(qformer_input_ids.shape[0], -1, -1)
+        frames = vision_states.shape[0]
         return self.frame_tokens(
-            vision_states.expand(rows, -1, -1),
-            qformer_input_ids.expand(rows, -1),
-            qformer_attention_mask.expand(rows, -1),
+            vision_states,
+            _match_rows(qformer_input_ids, frames),
+            _match_rows(qformer_attention_mask, frames),
         )
 
     def get_face_features(
@@ -331,7 +323,8 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
             a tuple of `(num_tokens_per_frame, D)`, one an image.
         """
         vision = self._run_tower(pixel_values, **kwargs)
-        questions = (qformer_input_ids, qformer_attention_mask)
+        asked = (qformer_input_ids, qformer_attention_mask)
+        questions = [_match_rows(rows, pixel_values.shape[0]) for rows in asked]
         tokens = self.get_frame_features(None, *questions, vision.last_hidden_state)
         if self.face_info_mining is not None:
             faces = self.get_face_features(
@@ -706,6 +699,8 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
             logits[..., token_id] = torch.finfo(logits.dtype).min  # never a prediction
         loss = None
         if labels is not None:
+            labels = self._ignore_placeholders(labels)
+            kwargs["shift_labels"] = self._ignore_placeholders(kwargs.get("shift_labels"))
             loss = self.loss_function(logits, labels, vocab_size=logits.shape[-1], **kwargs)
         return EmoLlamaCausalLMOutputWithPast(
             loss=loss,
@@ -716,6 +711,16 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
             image_hidden_states=outputs.image_hidden_states,
             video_hidden_states=outputs.video_hidden_states,
         )
+
+    def _ignore_placeholders(self, labels: torch.Tensor | None) -> torch.Tensor | None:
+        """Labels without placeholders: TRL's collator leaves these to the model."""
+        if labels is None:
+            return None
+        is_image, is_video = (
+            labels == self.config.image_token_id,
+            labels == self.config.video_token_id,
+        )
+        return labels.masked_fill(is_image | is_video, -100)
 
 
 def _build_vision_tower(config: EmoLlamaConfig) -> PreTrainedModel:
@@ -730,6 +735,18 @@ def _build_vision_tower(config: EmoLlamaConfig) -> PreTrainedModel:
 def _is_trainable(module: nn.Module) -> bool:
     """Whether any parameter of the module is trained."""
     return any(parameter.requires_grad for parameter in module.parameters())
+
+
+def _match_rows(rows: torch.Tensor | None, frames: int) -> torch.Tensor | None:
+    """One row of a question for each frame, from as many rows or from one for all."""
+    if rows is None or rows.shape[0] == frames:
+        return rows
+    if rows.shape[0] != 1:
+        raise ValueError(
+            f"Questions and frames do not match: {rows.shape[0]} rows of qformer_input_ids for "
+            f"{frames} frames. Give one row for each, or one for all."
+        )
+    return rows.expand(frames, -1)
 
 
 def _repeat_for_frames(rows: torch.Tensor | None, counts: list[int]) -> torch.Tensor | None:

@@ -371,6 +371,27 @@ def test_placeholders_are_never_predicted(model):
     assert (logits[..., tokens] == lowest).all()
 
 
+def test_labels_may_hold_placeholders(model):
+    """TRL's collator takes the ids for labels and leaves the placeholders in."""
+    inputs = training_inputs(model.config)
+    masked = model(**inputs).loss
+    assert torch.equal(model(**inputs | {"labels": inputs["input_ids"]}).loss, masked)
+    shifted = torch.nn.functional.pad(inputs["input_ids"], (0, 1), value=-100)[:, 1:]
+    torch.testing.assert_close(model(**inputs, shift_labels=shifted).loss, masked)
+
+
+def test_one_question_for_several_images(model):
+    images, faces = pictures(2), pictures(2, seed=1, size=FACE_SIZE)
+    with torch.no_grad():
+        one = model.get_image_features(images, question(9, 10), face_pixel_values=faces)
+        each = model.get_image_features(
+            images, question(9, 10).repeat(2, 1), face_pixel_values=faces
+        )
+    torch.testing.assert_close(one.pooler_output, each.pooler_output)
+    with pytest.raises(ValueError, match="2 rows of qformer_input_ids for 1 frames"):
+        model.get_image_features(images[:1], question(9, 10).repeat(2, 1))
+
+
 @pytest.mark.parametrize("conv_tower", [False, True])
 def test_sdpa_equals_eager(conv_tower, tmp_path):
     tiny_model(tiny_config(conv_tower=conv_tower)).save_pretrained(tmp_path)
