@@ -6,6 +6,7 @@ which the small face network learned. Whether that crop is used or a wider one i
 business. Nothing here is downloaded: mediapipe carries its models, scikit-image its cascade.
 """
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ from PIL import Image, ImageOps
 
 from emo_llama.boxes import Box, Framing, area, clip, overlap
 from emo_llama.errors import MissingDependencyError, UsageError, require
+
+logger = logging.getLogger(__name__)
 
 DETECTORS = ("auto", "mediapipe", "cascade", "none")
 
@@ -92,10 +95,11 @@ def load_detector(name: str = "auto") -> FaceDetector | None:
         return CascadeDetector()
     try:
         return MediapipeDetector()
-    except MissingDependencyError:
-        # Installed but not importable, as on a machine without libGL.
+    except MissingDependencyError as error:
         if name == "mediapipe":
             raise
+        # Installed but not importable, as on a machine without libGL.
+        logger.warning(f"A weaker face detector is used. {error}")
         return CascadeDetector()
 
 
@@ -189,6 +193,7 @@ class CascadeDetector:
     """
 
     smallest = 40  # pixels of the reduced image; the cascade's own window is 24
+    agreeing = 9  # windows that must agree: with fewer, cats and gravel have faces
 
     def __init__(self, working_side: int = 480) -> None:
         from skimage import data
@@ -217,6 +222,7 @@ class CascadeDetector:
             step_ratio=1,
             min_size=(self.smallest, self.smallest),
             max_size=(size[1], size[0]),
+            min_neighbor_number=self.agreeing,
         )
         boxes = [
             tuple(v / factor for v in (f["c"], f["r"], f["c"] + f["width"], f["r"] + f["height"]))
