@@ -238,6 +238,7 @@ class FaceObjective(nn.Module):
     ) -> torch.Tensor:
         """Cross-entropy with votes and attributes, smooth L1 on landmarks; unknown ones count 0."""
         expression, points, *traits = answers
+        votes = votes[:, : expression.shape[-1]]  # none where the network has no such head
         loss = -(votes * expression.log_softmax(-1)).sum() / (votes.sum(1) > 0).sum().clamp(min=1)
         error = F.smooth_l1_loss(
             points.unflatten(-1, (-1, 2)), landmarks, beta=0.1, reduction="none"
