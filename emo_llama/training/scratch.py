@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from datasets import load_dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
 from emo_llama.annotate.landmarks import from_file
 from emo_llama.annotate.template import TemplateAnnotator
@@ -195,8 +195,8 @@ def _config(
         **(
             settings
             | {
-                "vision_config": tower.config.backbone_config.to_dict(),
-                "face_config": None if is_off else face.config.to_dict(),
+                "vision_config": _settings(tower.config.backbone_config),
+                "face_config": None if is_off else _settings(face.config),
                 "text_config": settings["text_config"] | text,
                 "qformer_config": settings["qformer_config"]
                 | {"vocab_size": len(tokenizer), "pad_token_id": 0},
@@ -206,6 +206,11 @@ def _config(
             }
         )
     )
+
+
+def _settings(config: PreTrainedConfig) -> dict[str, Any]:
+    """A part's configuration without the folder that it was read from."""
+    return {k: v for k, v in config.to_dict().items() if k != "_name_or_path"}
 
 
 def _names() -> dict[str, str]:
