@@ -24,7 +24,13 @@ from transformers.models.instructblip.modeling_instructblip import (
     InstructBlipQFormerModel,
     InstructBlipVisionModel,
 )
-from transformers.utils import ModelOutput, can_return_tuple, torch_compilable_check
+from transformers.processing_utils import Unpack
+from transformers.utils import (
+    ModelOutput,
+    TransformersKwargs,
+    can_return_tuple,
+    torch_compilable_check,
+)
 
 from .configuration_emo_llama import EmoLlamaConfig
 from .modeling_face_info_mining import FaceInfoMining, keep_scale, run_qformer
@@ -323,12 +329,12 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
             a tuple of `(num_tokens_per_frame, D)`, one an image.
         """
         vision = self._run_tower(pixel_values, **kwargs)
-        asked = (qformer_input_ids, qformer_attention_mask)
-        questions = [_match_rows(rows, pixel_values.shape[0]) for rows in asked]
-        tokens = self.get_frame_features(None, *questions, vision.last_hidden_state)
+        ids = _match_rows(qformer_input_ids, pixel_values.shape[0])
+        mask = _match_rows(qformer_attention_mask, pixel_values.shape[0])
+        tokens = self.get_frame_features(None, ids, mask, vision.last_hidden_state)
         if self.face_info_mining is not None:
             faces = self.get_face_features(
-                face_pixel_values, face_mask, *questions, num_frames=tokens.shape[0]
+                face_pixel_values, face_mask, ids, mask, num_frames=tokens.shape[0]
             )
             tokens = torch.cat([tokens, faces.to(tokens.dtype)], dim=1)
         return BaseModelOutputWithPooling(
@@ -450,7 +456,7 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> EmoLlamaModelOutputWithPast | tuple:
         """Run the language model over a prompt whose placeholders hold visual tokens.
 
@@ -629,7 +635,7 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
         labels: torch.LongTensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> EmoLlamaCausalLMOutputWithPast | tuple:
         """Score the next tokens of a prompt with images and videos, and their loss.
 
