@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText
 
-from emo_llama.modeling import EmoLlamaForConditionalGeneration
+from emo_llama.modeling import EmoLlamaConfig, EmoLlamaForConditionalGeneration
 from emo_llama.testing import tiny_config, tiny_face_config, tiny_model
 
 TEXT_START = 6  # the first ids are special tokens
@@ -454,3 +454,16 @@ def test_parts_kept_more_precise_than_the_rest():
         part.to(torch.bfloat16)
     model.lm_head.to(torch.bfloat16)
     assert model(**training_inputs(model.config)).logits.dtype == torch.bfloat16
+
+
+def test_the_default_parts_have_the_size_of_the_reference():
+    with torch.device("meta"):
+        parts = EmoLlamaForConditionalGeneration(EmoLlamaConfig()).model
+    sizes = {
+        name: sum(p.numel() for p in part.parameters()) for name, part in parts.named_children()
+    }
+    key_biases = 39 * 1408  # kept as zeros here, left out there
+    assert sizes["vision_tower"] == 985_894_528 + key_biases
+    assert sizes["face_model"] == 91_985_943
+    assert sum(p.numel() for p in parts.frame_tokens.qformer.parameters()) == 185_660_160
+    assert sum(p.numel() for p in parts.frame_tokens.content_projector.parameters()) == 22_552_576
