@@ -1,0 +1,76 @@
+"""The model that the package ships, on the portrait that the package ships."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from emo_llama import EmotionRecognizer
+from emo_llama.cli import main
+from emo_llama.labels import FERPLUS
+from emo_llama.loading import EMBEDDED_MODEL
+
+ROOT = Path(__file__).parents[1]
+PORTRAIT = ROOT / "emo_llama" / "assets" / "portrait.jpg"
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> EmotionRecognizer:
+    return EmotionRecognizer.from_pretrained(device="cpu")
+
+
+def test_it_is_small_safe_and_documented() -> None:
+    files = [path for path in EMBEDDED_MODEL.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 25_000_000
+    kinds = {path.suffix for path in files}
+    assert kinds <= {".json", ".jinja", ".md", ".py", ".safetensors", ".txt"}
+    assert "95% interval" in (EMBEDDED_MODEL / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_portrait_smiles(recognizer: EmotionRecognizer) -> None:
+    (face,) = recognizer(PORTRAIT).faces
+    assert face.label == "happiness"
+    assert face.confidence > 0.5
+    assert tuple(face.probabilities) == FERPLUS
+    assert sum(face.probabilities.values()) == pytest.approx(1)
+    assert face.text.startswith("The person looks happy")
+    assert face.text.isprintable() and face.text.endswith(".")
+
+
+def test_its_landmarks_lie_on_the_face(recognizer: EmotionRecognizer) -> None:
+    (face,) = recognizer.recognize(PORTRAIT, describe=False, landmarks=True).faces
+    eyes, mouth = face.landmarks[36:48].mean(0), face.landmarks[48:68].mean(0)
+    assert eyes == pytest.approx((222, 104), abs=12)
+    assert mouth == pytest.approx((224, 148), abs=12)
+
+
+def test_a_part_of_the_face_can_be_asked_about(recognizer: EmotionRecognizer) -> None:
+    assert "mouth" in recognizer.ask(PORTRAIT, "What does the mouth show?").lower()
+
+
+def test_one_face_gives_the_same_in_any_batch(recognizer: EmotionRecognizer) -> None:
+    image = Image.open(PORTRAIT).convert("RGB")
+    boxes = [(170, 70, 280, 180), (60, 60, 400, 400), (170, 70, 280, 180)]
+    together = recognizer.score_labels([image] * 3, boxes)
+    alone = recognizer.score_labels([image], boxes[:1])
+    assert together[0] == pytest.approx(together[2], abs=1e-6)
+    assert together[0] == pytest.approx(alone[0], abs=1e-4)
+
+
+def test_the_demo_prints_what_the_readme_shows(tmp_path: Path, monkeypatch, capsys) -> None:
+    """Numbers differ in the last digit between machines; words do not."""
+    monkeypatch.chdir(ROOT)
+    path = PORTRAIT.relative_to(ROOT)
+    assert main(["predict", str(path), "--device", "cpu", "--overlay", str(tmp_path)]) == 0
+    shown = (ROOT / "README.md").read_text(encoding="utf-8")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] in shown
+    assert printed[3].strip() in shown
+    assert (tmp_path / "portrait.overlay.jpg").is_file()
+
+
+def test_the_record_of_the_portrait_is_json(capsys) -> None:
+    assert main(["predict", str(PORTRAIT), "--device", "cpu", "--format", "jsonl"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["faces"][0]["label"] == "happiness"
