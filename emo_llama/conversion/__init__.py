@@ -1,0 +1,1 @@
+"""Reference checkpoints: which of their tensors goes where in the models of this project."""

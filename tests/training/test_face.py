@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from emo_llama.errors import DataFormatError
 from emo_llama.testing import tiny_face_config
-from emo_llama.training.face import MIRROR, FaceBatches, FaceStage, augment, train_face
+from emo_llama.training.augmentation import MIRROR, augment
+from emo_llama.training.face import FaceBatches, FaceStage, train_face
 from emo_llama.training.face_data import FaceTable, fairface_table, ferplus_table
 
 

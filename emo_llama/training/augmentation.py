@@ -1,0 +1,64 @@
+"""Random changes of face crops that leave the expression as it is; landmarks move along."""
+
+import torch
+from torch.nn import functional as F
+
+# Which landmark stands where when the face is mirrored (iBUG 68).
+MIRROR = (
+    *range(16, -1, -1),
+    *range(26, 16, -1),
+    *range(27, 31),
+    *range(35, 30, -1),
+    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
+    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),
+    *(64, 63, 62, 61, 60, 67, 66, 65),
+)
+
+
+def augment(
+    images: torch.Tensor, landmarks: torch.Tensor, size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random mirror, rotation, scale, shift, contrast, brightness and a blank rectangle.
+
+    Args:
+        images (`torch.Tensor` of shape `(B, 1, S, S)`): Grey values in [0, 1].
+        landmarks (`torch.Tensor` of shape `(B, 68, 2)`): In [-1, 1].
+        size (`int`): Side of the result, in pixels.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`:
+            Images (B, 1, size, size), and the landmarks moved along.
+    """
+    count = len(images)
+    uniform = lambda low, high: torch.empty(count).uniform_(low, high)  # noqa: E731
+    angle, scale, mirror = (
+        uniform(-0.26, 0.26),
+        uniform(0.78, 1.08),
+        (torch.rand(count) < 0.5).float() * -2 + 1,
+    )
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    matrix = torch.stack(
+        [torch.stack([cos * mirror, -sin], -1), torch.stack([sin * mirror, cos], -1)], -2
+    )
+    shift = torch.stack([uniform(-0.12, 0.12), uniform(-0.12, 0.12)], -1)[..., None]
+    grid = F.affine_grid(
+        torch.cat([matrix, shift], -1), [count, 1, size, size], align_corners=False
+    )
+    images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    moved = torch.linalg.solve(
+        matrix, (landmarks - shift.transpose(1, 2)).transpose(1, 2)
+    ).transpose(1, 2)
+    moved = torch.where(mirror[:, None, None] < 0, moved[:, list(MIRROR)], moved)
+    images = (
+        (images - 0.5) * uniform(0.7, 1.3)[:, None, None, None]
+        + 0.5
+        + uniform(-0.15, 0.15)[:, None, None, None]
+    )
+    images = images.clamp(0, 1)
+    ticks = torch.linspace(0, 1, size)
+    centre, half = torch.rand(count, 2, 1), torch.empty(count, 2, 1).uniform_(0.04, 0.16)
+    inside = (ticks - centre).abs() < half  # (B, 2, size)
+    blank = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None] & (torch.rand(count) < 0.3)[
+        :, None, None, None
+    ]
+    return torch.where(blank, 0.5, images), moved
