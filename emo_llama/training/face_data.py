@@ -161,6 +161,7 @@ def fairface_table(root: Path, work_dir: Path, size: int, limit: int | None = No
     rows = [row for shard in shards for row in pq.read_table(shard).to_pylist()][:limit]
 
     def pictures() -> Iterable[Image.Image]:
+        """Every face, decoded."""
         return (Image.open(io.BytesIO(row["image_jpeg"])) for row in rows)
 
     found, landmarks = mesh_cache(work_dir / "landmarks-fairface.npz", pictures, border=0)

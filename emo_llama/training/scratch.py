@@ -77,12 +77,15 @@ class _Tables:
         self.data, self.work_dir, self.size = data, work_dir, size
 
     def landmarks(self) -> Path:
+        """The file with FERPlus' landmarks."""
         return landmark_cache(self.data / "ferplus", self.work_dir)
 
     def ferplus(self, usage: str) -> FaceTable:
+        """One official split of FERPlus."""
         return ferplus_table(self.data / "ferplus", self.work_dir, usage, self.size)
 
     def fairface(self) -> FaceTable:
+        """FairFace's training faces."""
         return fairface_table(self.data / "fairface", self.work_dir, self.size)
 
 
