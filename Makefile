@@ -56,9 +56,11 @@ quality: $(VENV)/.dev-stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The two limits keep glibc from giving memory back after every step only to fetch it again.
 tiny: $(VENV)/.dev-stamp
 	@test -n "$(DATA)" || { echo "Name the folder of the FERPlus files: make tiny DATA=DIR" >&2; \
 		exit 2; }
+	MALLOC_MMAP_THRESHOLD_=8589934592 MALLOC_TRIM_THRESHOLD_=17179869184 \
 	$(BIN)/emo-llama train --config $(RECIPE) --data $(DATA) $(TRAIN_ARGS)
 
 clean:

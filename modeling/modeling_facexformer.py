@@ -82,16 +82,18 @@ class FaceXFormerFusion(nn.Module):
 
     def forward(self, feature_maps: list[torch.Tensor]) -> torch.Tensor:
         """Four maps (B, C_i, h_i, w_i), finest first -> (B, d, h_0, w_0)."""
+        # The reference upsamples each projected map, joins them deepest first and mixes them by a
+        # 1x1 convolution. All of that is linear, so each map is mixed on its own, small grid.
         size = feature_maps[0].shape[-2:]
-        projected = []
-        for projection, feature_map in zip(self.projections, feature_maps, strict=True):
-            states = projection(feature_map.permute(0, 2, 3, 1)).permute(
-                0, 3, 1, 2
-            )  # (B, d, h_i, w_i)
-            projected.append(F.interpolate(states, size=size, mode="bilinear", align_corners=False))
-        return self.fuse(
-            torch.cat(projected[::-1], dim=1)
-        )  # deepest first, as the reference's weights expect
+        mixers = self.fuse.weight[:, :, 0, 0].chunk(len(feature_maps), dim=1)[::-1]
+        fused = 0
+        for projection, mixer, feature_map in zip(
+            self.projections, mixers, feature_maps, strict=True
+        ):
+            states = F.linear(projection(feature_map.permute(0, 2, 3, 1)), mixer)
+            states = states.permute(0, 3, 1, 2)  # (B, d, h_i, w_i)
+            fused = fused + F.interpolate(states, size=size, mode="bilinear", align_corners=False)
+        return fused
 
 
 class FaceXFormerPositionEmbedding(nn.Module):
@@ -262,7 +264,7 @@ class FaceXFormerModel(PreTrainedModel):
     base_model_prefix = "facexformer"
     main_input_name = "pixel_values"
     input_modalities = ("image",)
-    _no_split_modules = ["FaceXFormerDecoderLayer"]
+    _no_split_modules = ["FaceXFormerFusion", "FaceXFormerDecoderLayer"]
     _supports_sdpa = True
 
     def __init__(self, config: FaceXFormerConfig) -> None:

@@ -32,15 +32,15 @@ def augment(
     count = len(images)
     uniform = lambda low, high: torch.empty(count).uniform_(low, high)  # noqa: E731
     angle, scale, mirror = (
-        uniform(-0.26, 0.26),
-        uniform(0.78, 1.08),
+        uniform(-0.2, 0.2),
+        uniform(0.85, 1.05),
         (torch.rand(count) < 0.5).float() * -2 + 1,
     )
     cos, sin = angle.cos() * scale, angle.sin() * scale
     matrix = torch.stack(
         [torch.stack([cos * mirror, -sin], -1), torch.stack([sin * mirror, cos], -1)], -2
     )
-    shift = torch.stack([uniform(-0.12, 0.12), uniform(-0.12, 0.12)], -1)[..., None]
+    shift = torch.stack([uniform(-0.08, 0.08), uniform(-0.08, 0.08)], -1)[..., None]
     grid = F.affine_grid(
         torch.cat([matrix, shift], -1), [count, 1, size, size], align_corners=False
     )
@@ -50,15 +50,15 @@ def augment(
     ).transpose(1, 2)
     moved = torch.where(mirror[:, None, None] < 0, moved[:, list(MIRROR)], moved)
     images = (
-        (images - 0.5) * uniform(0.7, 1.3)[:, None, None, None]
+        (images - 0.5) * uniform(0.8, 1.2)[:, None, None, None]
         + 0.5
-        + uniform(-0.15, 0.15)[:, None, None, None]
+        + uniform(-0.1, 0.1)[:, None, None, None]
     )
     images = images.clamp(0, 1)
     ticks = torch.linspace(0, 1, size)
-    centre, half = torch.rand(count, 2, 1), torch.empty(count, 2, 1).uniform_(0.04, 0.16)
+    centre, half = torch.rand(count, 2, 1), torch.empty(count, 2, 1).uniform_(0.05, 0.18)
     inside = (ticks - centre).abs() < half  # (B, 2, size)
-    blank = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None] & (torch.rand(count) < 0.3)[
+    blank = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None] & (torch.rand(count) < 0.5)[
         :, None, None, None
     ]
     return torch.where(blank, 0.5, images), moved

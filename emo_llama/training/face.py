@@ -42,7 +42,7 @@ class FaceStage:
         decoder_start (`float`, *optional*, defaults to 0.75):
             Share of the steps that teach the backbone alone, by linear heads on its pooled last
             map; fusion and decoder, half of the cost, join after it.
-        decoder_rate (`float`, *optional*, defaults to 3.0):
+        decoder_rate (`float`, *optional*, defaults to 1.0):
             Learning rate of fusion, decoder and heads over that of the backbone, since they start
             late in the cosine.
         attribute_share (`float`, *optional*, defaults to 0.15):
@@ -64,7 +64,7 @@ class FaceStage:
     warmup_steps: int = 200
     sizes: Sequence[Sequence[float]] = field(default_factory=lambda: [[0.0, 64], [0.6, 80]])
     decoder_start: float = 0.75
-    decoder_rate: float = 3.0
+    decoder_rate: float = 1.0
     attribute_share: float = 0.15
     landmark_weight: float = 2.0
     attribute_weight: float = 0.3
@@ -140,9 +140,11 @@ class FaceObjective(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """Images (B, S, S) uint8 and targets as in [`FaceTable`] -> `loss`, `logits` (B, 8)."""
         pixels = images[:, None].float() / 255
+        size = int([pixel for start, pixel in self.stage.sizes if start <= self.progress][-1])
         if self.training:
-            size = int([pixel for start, pixel in self.stage.sizes if start <= self.progress][-1])
             pixels, landmarks = augment(pixels, landmarks, size)
+        else:
+            pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
         pixels = (
             ((pixels - MEAN) / STD)
             .expand(-1, 3, -1, -1)
