@@ -10,26 +10,17 @@ is said about a face is the annotator's part.
 import hashlib
 import io
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import datasets
 from PIL import Image
 
-from emo_llama.dataset_builders.schema import (
-    FEATURES,
-    Annotator,
-    ExpressionRecord,
-    Message,
-    built_row,
-    category_messages,
-)
+from emo_llama.dataset_builders.base import ExpressionBuilder, Item, LeftOut
+from emo_llama.dataset_builders.schema import ExpressionRecord
 from emo_llama.dataset_builders.tables import csv_columns, parquet_columns
-from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
+from emo_llama.errors import DataFormatError, InputNotFoundError
 from emo_llama.labels import FERPLUS
 
 __all__ = [
@@ -37,7 +28,6 @@ __all__ = [
     "SPLITS",
     "VOTES",
     "FerPlus",
-    "FerPlusConfig",
     "FerPlusRow",
     "argmax_label",
     "held_out_digests",
@@ -60,15 +50,6 @@ SOURCES = (
     "fer2013.csv comes from Kaggle's challenges-in-representation-learning-facial-expression-"
     "recognition-challenge, fer2013new.csv from github.com/microsoft/FERPlus: put both, unchanged, "
     "in one folder and name that folder"
-)
-HOMEPAGE = "https://github.com/microsoft/FERPlus"
-DESCRIPTION = (
-    "FER2013 faces (48x48, grey) with ten crowd votes each on eight expressions (FERPlus)."
-)
-LICENCE = (
-    "The votes are MIT (Microsoft). The pictures carry no open licence: they are crops of web "
-    "search results, given out for a Kaggle challenge in 2013 and a research benchmark since. Do "
-    "not publish this folder; give others the command that builds it."
 )
 
 
@@ -288,104 +269,57 @@ def _decoded(path: Path, index: int, data: bytes | None) -> bytes:
     )
 
 
-@dataclass
-class FerPlusConfig(datasets.BuilderConfig):
-    """What to build from FERPlus.
-
-    Args:
-        rule (`str`, *optional*, defaults to `"majority"`):
-            Name in `RULES`.
-        keep_repeats (`bool`, *optional*, defaults to `False`):
-            Whether training rows stay whose very picture is in PublicTest or PrivateTest too.
-        annotator (`Annotator`, *optional*):
-            Writes the conversation about a record; the configuration `conversation` needs one.
-    """
-
-    rule: str = "majority"
-    keep_repeats: bool = False
-    annotator: Annotator | None = field(default=None, repr=False)
-
-
-class FerPlus(datasets.GeneratorBasedBuilder):
+class FerPlus(ExpressionBuilder):
     """Builds instruction data from FERPlus; `data_dir` is the folder of [`read_ferplus`].
 
-    The configuration `category` has every split that the files hold, `conversation` the training
-    split. After preparation `counts` says for each split how many rows were read, have no label
-    under the rule, were dropped as repeats of a held-out picture, and were written, in all and by
-    label.
+    Rows without a label under the rule and, unless `keep_repeats`, training rows whose very picture
+    is held out are left out.
     """
 
-    SUMMARY = DESCRIPTION
+    NAME = "ferplus"
+    SUMMARY = (
+        "FER2013 faces (48x48, grey) with ten crowd votes each on eight expressions (FERPlus)."
+    )
+    SIZE = "35,887 pictures"
     NEEDS = f"{IMAGE_FILES[0]} (or {IMAGE_FILES[1]}) and {VOTE_FILE}, or Parquet shards of both"
+    OBTAIN = SOURCES
+    HOMEPAGE = "https://github.com/microsoft/FERPlus"
+    LICENCE = (
+        "The votes are MIT (Microsoft). The pictures carry no open licence: they are crops of web "
+        "search results, given out for a Kaggle challenge in 2013 and a research benchmark since. "
+        "Do not publish this folder; give others the command that builds it."
+    )
+    LABELS = FERPLUS
+    RULES = tuple(RULES)
 
-    BUILDER_CONFIG_CLASS = FerPlusConfig
-    BUILDER_CONFIGS = [
-        FerPlusConfig(name="category", version=datasets.Version("1.0.0")),
-        FerPlusConfig(name="conversation", version=datasets.Version("1.0.0")),
-    ]
+    @property
+    def vote_names(self) -> tuple[str, ...]:
+        """`tuple[str, ...]`: The eight expressions, unknown, and not a face."""
+        return VOTES
 
-    counts: dict[str, Counter[str]]
+    def find_splits(self) -> list[str]:
+        """The official splits that the files hold; training is always taken to be there."""
+        usages = {row.usage for row in _rows(self.root, frozenset(SPLITS.values()) - {"Training"})}
+        return [name for name, usage in SPLITS.items() if name == "train" or usage in usages]
 
-    def _info(self) -> datasets.DatasetInfo:
-        """Columns of the built rows."""
-        if self.config.rule not in RULES:
-            raise UsageError(f"rule {self.config.rule!r}: expected one of {', '.join(RULES)}")
-        if self.config.name == "conversation" and self.config.annotator is None:
-            raise UsageError("the configuration conversation needs an annotator; pass annotator=")
-        return datasets.DatasetInfo(
-            description=DESCRIPTION, homepage=HOMEPAGE, license=LICENCE, features=FEATURES
-        )
-
-    def _split_generators(
-        self, dl_manager: datasets.DownloadManager
-    ) -> list[datasets.SplitGenerator]:
-        """One generator for each official split that the files hold."""
-        root = Path(str(self.config.data_dir))
-        held_out, usages = set(), {"Training"}
-        for row in _rows(root, frozenset(SPLITS.values()) - usages):
-            held_out.add(row.digest())
-            usages.add(row.usage)
-        self.counts = {}
-        names = [name for name, usage in SPLITS.items() if usage in usages]
-        names = ["train"] if self.config.name == "conversation" else names
-        drop = frozenset() if self.config.keep_repeats else frozenset(held_out)
-        return [
-            datasets.SplitGenerator(name, {"root": root, "split": name, "held_out": drop})
-            for name in names
-        ]
-
-    def _generate_examples(
-        self, root: Path, split: str, held_out: frozenset[bytes]
-    ) -> Iterator[tuple[int, dict[str, Any]]]:
+    def read_items(self, split: str) -> Iterator[Item | LeftOut]:
         """Rows of one split, in the original order."""
-        counts = self.counts[split] = Counter()
-        for row in _rows(root, {SPLITS[split]}):
-            counts["read"] += 1
-            label = RULES[self.config.rule](row.votes)
+        held_out: AbstractSet[bytes] = frozenset()
+        if split == "train" and not self.config.keep_repeats:
+            held_out = held_out_digests(self.root)
+        for row in _rows(self.root, {SPLITS[split]}):
+            label = RULES[self.rule](row.votes)
             if label is None:
-                counts["without a label"] += 1
-            elif split == "train" and row.digest() in held_out:
-                counts["repeats dropped"] += 1
+                yield LeftOut("without a label")
+            elif held_out and row.digest() in held_out:
+                yield LeftOut("repeats dropped")
             else:
-                counts.update(["written", FERPLUS[label]])
-                record = self._record(row, FERPLUS[label])
-                yield row.row_index, built_row(record, self._messages(record, split))
+                key = format(row.row_index, "05d")
+                yield Item(
+                    key, FERPLUS[label], key, row.row_index, votes=row.votes, data=row.pixels
+                )
 
-    def _record(self, row: FerPlusRow, label: str) -> ExpressionRecord:
-        """The row as a record of the common schema."""
-        return ExpressionRecord(
-            source="ferplus",
-            row=row.row_index,
-            images=(row.png(),),
-            label=label,
-            labels=FERPLUS,
-            votes=row.votes,
-            vote_names=VOTES,
-            rule=self.config.rule,
-        )
-
-    def _messages(self, record: ExpressionRecord, split: str) -> list[Message]:
-        """The conversation of one row."""
-        if self.config.name == "conversation":
-            return self.config.annotator(record)
-        return category_messages(record, vary=split == "train")
+    def load(self, item: Item, index: int) -> ExpressionRecord:
+        """The row with its picture as PNG."""
+        picture = FerPlusRow(index, "", item.data, item.votes).png()
+        return self.record(item, index, (picture,))

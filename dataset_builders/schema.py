@@ -6,15 +6,18 @@ source was.
 """
 
 import io
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from datasets import Features, Image, List, Value
+from datasets import Features, Image, List, Value, Video
 from PIL import Image as PILImage
 
 from emo_llama.prompts import CATEGORY_VARIANTS, category_question
 
 __all__ = [
+    "CLIP_FEATURES",
     "FEATURES",
     "Annotator",
     "ExpressionRecord",
@@ -29,6 +32,8 @@ Message = dict[str, str]
 FEATURES = Features(
     {
         "id": Value("string"),
+        "file": Value("string"),
+        "subject": Value("string"),
         "images": List(Image()),
         "messages": List({"role": Value("string"), "content": Value("string")}),
         "label": Value("string"),
@@ -40,10 +45,13 @@ FEATURES = Features(
 )
 """Columns of every built row, in both configurations."""
 
+CLIP_FEATURES = Features({**FEATURES, "videos": List(Video(decode=False))})
+"""The same where clips are kept as they are: their bytes, which `datasets` does not decode."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExpressionRecord:
-    """One labelled face of one data set, before it becomes a conversation.
+    """One labelled face of one data set, a still or a clip, before it becomes a conversation.
 
     Args:
         source (`str`):
@@ -51,7 +59,7 @@ class ExpressionRecord:
         row (`int`):
             Place of the record in the source, from 0; with `source` it identifies the record.
         images (`tuple[bytes, ...]`):
-            Encoded pictures (PNG or JPEG): one for a still, several for a clip.
+            Encoded pictures (PNG or JPEG): one for a still, the sampled frames for a clip.
         label (`str`):
             The label that `rule` gives.
         labels (`tuple[str, ...]`):
@@ -62,6 +70,18 @@ class ExpressionRecord:
             What each entry of `votes` stands for, the label set first.
         rule (`str`, *optional*, defaults to `"single"`):
             How the label follows from the votes, for example `"majority"`.
+        key (`str`, *optional*):
+            The data set's own name of the record; the row where there is none.
+        file (`str`, *optional*, defaults to `""`):
+            Where the picture or clip lies in the official layout, relative, with `/`.
+        subject (`str`, *optional*, defaults to `""`):
+            The data set's own name of the person or of the film, where it tells one.
+        caption (`str`, *optional*, defaults to `""`):
+            A short text that comes with the record (MAFW).
+        kind (`str`, *optional*, defaults to `"image"`):
+            `"image"` or `"video"`.
+        video (`bytes`, *optional*):
+            The clip's file, where the built row shall hold it in the place of frames.
     """
 
     source: str
@@ -72,11 +92,17 @@ class ExpressionRecord:
     votes: tuple[int, ...] = ()
     vote_names: tuple[str, ...] = ()
     rule: str = "single"
+    key: str = ""
+    file: str = ""
+    subject: str = ""
+    caption: str = ""
+    kind: str = "image"
+    video: bytes = b""
 
     @property
     def id(self) -> str:
         """`str`: Name of the record, unique over data sets, for example `"ferplus-00012"`."""
-        return f"{self.source}-{self.row:05d}"
+        return f"{self.source}-{self.key or format(self.row, '05d')}"
 
     def image(self) -> PILImage.Image:
         """The first picture, decoded (`PIL.Image.Image`, mode as stored)."""
@@ -86,11 +112,20 @@ class ExpressionRecord:
 class Annotator(Protocol):
     """Writes the conversation about a record."""
 
-    def __call__(self, record: ExpressionRecord) -> list[Message]:
-        """Turns about the record that alternate user and assistant, user first."""
+    counts: Counter[str]
+    """What was written so far and from what; a build adds up what its parts counted."""
+
+    def prepare(self, records: Iterable[ExpressionRecord]) -> None:
+        """Does beforehand what is better done for many records at once."""
+
+    def __call__(self, record: ExpressionRecord) -> list[Message] | None:
+        """Turns about the record that alternate user and assistant, user first; `None`: none."""
+
+    def provenance(self) -> dict[str, str]:
+        """What decides the text: name, model, version of the prompt."""
 
     def summary(self) -> str:
-        """What was written so far and from what, one paragraph for the built folder's README."""
+        """What `counts` says, one paragraph for the built folder's README."""
 
 
 def built_row(record: ExpressionRecord, messages: list[Message]) -> dict[str, Any]:
@@ -106,8 +141,10 @@ def built_row(record: ExpressionRecord, messages: list[Message]) -> dict[str, An
         `dict[str, Any]`: One example; pictures are embedded as bytes, so that the built folder
         holds no path.
     """
-    return {
+    row: dict[str, Any] = {
         "id": record.id,
+        "file": record.file,
+        "subject": record.subject,
         "images": [{"bytes": image, "path": None} for image in record.images],
         "messages": messages,
         "label": record.label,
@@ -116,6 +153,9 @@ def built_row(record: ExpressionRecord, messages: list[Message]) -> dict[str, An
         "rule": record.rule,
         "source": record.source,
     }
+    if record.video:
+        row |= {"images": [], "videos": [{"bytes": record.video, "path": None}]}
+    return row
 
 
 def category_messages(record: ExpressionRecord, vary: bool = False) -> list[Message]:
@@ -132,8 +172,7 @@ def category_messages(record: ExpressionRecord, vary: bool = False) -> list[Mess
     """
     others = len(CATEGORY_VARIANTS) - 1
     variant = 1 + record.row // 2 % others if vary and record.row % 2 else 0
-    kind = "video" if len(record.images) > 1 else "image"
-    question = category_question(record.labels, kind, variant)
+    question = category_question(record.labels, record.kind, variant)
     return [
         {"role": "user", "content": question},
         {"role": "assistant", "content": record.label},

@@ -95,7 +95,7 @@ def write_ferplus(tmp_path: Path) -> Callable[..., Path]:
 def ferplus_build(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A folder built from the default rows, alone in its parent, and its counts; read only."""
     from emo_llama.annotate.template import TemplateAnnotator
-    from emo_llama.dataset_builders.folder import build_folder
+    from emo_llama.dataset_builders.build import build_folder
 
     root = write_files(tmp_path_factory.mktemp("official") / "fer2013")
     out = tmp_path_factory.mktemp("built") / "ferplus"

@@ -7,6 +7,7 @@ of the 68 points of iBUG 300-W, in any unit that is the same for x and y.
 
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -65,5 +66,15 @@ def from_file(path: str | Path) -> LandmarkSource:
             f"{path}: expected row_index (N,), found (N,) and landmarks (N, 68, 2), found shapes "
             f"{rows.shape}, {found.shape} and {points.shape}"
         )
-    table = {int(row): points[place] for place, row in enumerate(rows) if found[place]}
-    return lambda record: table.get(record.row)
+    return _Table({int(row): points[place] for place, row in enumerate(rows) if found[place]})
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """Landmarks by row; a class, so that worker processes can be handed it."""
+
+    points: dict[int, np.ndarray]
+
+    def __call__(self, record: ExpressionRecord) -> np.ndarray | None:
+        """Points of the record's row (68, 2), or `None`."""
+        return self.points.get(record.row)

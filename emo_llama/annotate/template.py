@@ -9,7 +9,7 @@ them.
 
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from emo_llama.annotate.geometry import FaceGeometry, level
 from emo_llama.annotate.landmarks import LandmarkSource
@@ -59,6 +59,9 @@ SIGNS: dict[str, dict[str, int]] = {
 }
 FACTS = 3
 """How many measures the first answer states."""
+
+VERSION = "1"
+"""Of the sentences; stands in every built folder."""
 
 CLEAR = 0.8
 """Share of the votes from which on an expression is called clear."""
@@ -114,6 +117,8 @@ class TemplateAnnotator:
     Args:
         landmarks (`LandmarkSource`, *optional*):
             Where the landmarks of a record come from; without one only the votes speak.
+        seed (`int`, *optional*, defaults to 0):
+            Of the choice of wordings and second turns.
 
     Example:
 
@@ -128,17 +133,24 @@ class TemplateAnnotator:
     ```
     """
 
-    def __init__(self, landmarks: LandmarkSource | None = None) -> None:
+    def __init__(self, landmarks: LandmarkSource | None = None, seed: int = 0) -> None:
         self.landmarks = landmarks
+        self.seed = seed
         self.counts: Counter[str] = Counter()
+
+    def prepare(self, records: Iterable[ExpressionRecord]) -> None:
+        """Nothing: each record is written on its own."""
+
+    def provenance(self) -> dict[str, str]:
+        """What decides the text."""
+        return {"annotator": "template", "version": VERSION, "seed": str(self.seed)}
 
     def __call__(self, record: ExpressionRecord) -> list[Message]:
         """Turns about the record that alternate user and assistant, user first."""
         points = self.landmarks(record) if self.landmarks else None
         geometry = None if points is None else FaceGeometry.from_landmarks(points)
-        key = zlib.crc32(record.id.encode())
-        kind = "video" if len(record.images) > 1 else "image"
-        question = conversation_question(kind, key % len(CONVERSATION_VARIANTS))
+        key = zlib.crc32(record.id.encode(), self.seed)
+        question = conversation_question(record.kind, key % len(CONVERSATION_VARIANTS))
         turns = [question, _first_answer(record, geometry)]
         answers = _follow_ups(record, geometry)
         topic = [None, *answers][key // len(CONVERSATION_VARIANTS) % (len(answers) + 1)]

@@ -76,7 +76,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _list() -> int:
     """Print one line a data set."""
-    from emo_llama.dataset_builders.folder import BUILDERS
+    from emo_llama.dataset_builders.build import BUILDERS
     from emo_llama.labels import LABEL_SETS
 
     for name, builder in BUILDERS.items():
@@ -89,7 +89,7 @@ def _list() -> int:
 def _build(args: argparse.Namespace) -> int:
     """Build, and print what was written."""
     from emo_llama.annotate.template import TemplateAnnotator
-    from emo_llama.dataset_builders.folder import BuildOptions, build_folder
+    from emo_llama.dataset_builders.build import BuildOptions, build_folder
 
     annotator = TemplateAnnotator(_landmarks(args.landmarks))
     options = BuildOptions(rule=args.rule, keep_repeats=args.keep_repeats)

@@ -19,7 +19,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 
 from emo_llama.annotate.landmarks import from_file
 from emo_llama.annotate.template import TemplateAnnotator
-from emo_llama.dataset_builders.folder import build_folder
+from emo_llama.dataset_builders.build import build_folder
 from emo_llama.labels import FERPLUS
 from emo_llama.modeling import (
     EmoLlamaConfig,

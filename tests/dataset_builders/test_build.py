@@ -7,7 +7,7 @@ import pytest
 from datasets import load_dataset
 
 from emo_llama.annotate.template import TemplateAnnotator
-from emo_llama.dataset_builders.folder import BuildOptions, build_folder
+from emo_llama.dataset_builders.build import BuildOptions, build_folder
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
 from emo_llama.labels import FERPLUS
 from emo_llama.prompts import category_question
@@ -19,7 +19,7 @@ def built(ferplus_build):
 
 
 def test_counts_say_what_became_of_every_row(built):
-    _, counts = built
+    counts = built[1].counts
     train = counts["category"]["train"]
     assert (train["read"], train["without a label"]) == (24, 2)
     assert (train["repeats dropped"], train["written"]) == (1, 21)
@@ -56,7 +56,7 @@ def test_load_dataset_reads_both_configurations(built, tmp_path):
 
 def test_half_of_the_training_questions_are_in_the_first_wording(built):
     out, _ = built
-    rows = pq.read_table(out / "category" / "ferplus-train.parquet").to_pylist()
+    rows = pq.read_table(out / "category" / "ferplus-train-00000.parquet").to_pylist()
     first = [row["messages"][0]["content"] == category_question(FERPLUS) for row in rows]
     assert [row["id"][-1] in "02468" for row in rows] == first
 
@@ -71,10 +71,11 @@ def test_the_folder_holds_pictures_and_no_path_of_this_machine(built):
     assert str(out.parent.parent) not in (out / "README.md").read_text()
     assert sorted(file.name for file in out.rglob("*") if file.is_file()) == [
         "README.md",
-        "ferplus-test.parquet",
-        "ferplus-train.parquet",
-        "ferplus-train.parquet",
-        "ferplus-validation.parquet",
+        "ferplus-test-00000.parquet",
+        "ferplus-train-00000.parquet",
+        "ferplus-train-00000.parquet",
+        "ferplus-validation-00000.parquet",
+        "report.json",
     ]
     assert [path.name for path in out.parent.iterdir()] == ["ferplus"]
 
@@ -88,10 +89,8 @@ def test_the_readme_states_rule_statistics_and_licence(built):
 
 def test_the_other_rule_and_kept_repeats(write_ferplus, tmp_path):
     options = BuildOptions(rule="argmax", keep_repeats=True)
-    counts = build_folder(
-        "ferplus", write_ferplus(), tmp_path / "out", TemplateAnnotator(), options
-    )
-    train = counts["category"]["train"]
+    done = build_folder("ferplus", write_ferplus(), tmp_path / "out", TemplateAnnotator(), options)
+    train = done.counts["category"]["train"]
     assert (train["without a label"], train["repeats dropped"], train["written"]) == (1, 0, 23)
 
 
@@ -99,8 +98,8 @@ def test_two_builds_are_equal(built, write_ferplus, tmp_path):
     build_folder("ferplus", write_ferplus(name="b"), tmp_path / "again", TemplateAnnotator())
     for file in (
         "README.md",
-        "category/ferplus-train.parquet",
-        "conversation/ferplus-train.parquet",
+        "category/ferplus-train-00000.parquet",
+        "conversation/ferplus-train-00000.parquet",
     ):
         assert (built[0] / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
 
