@@ -58,11 +58,14 @@ class Built:
     Args:
         counts (`dict[str, dict[str, Counter[str]]]`):
             For each configuration and split: what became of the items, and the labels written.
+        labels (`tuple[str, ...]`):
+            The label set, in order.
         problems (`list[dict[str, str]]`):
             Items that could not be used, each with `config`, `split`, `item`, `reason`, `message`.
     """
 
     counts: Counts
+    labels: tuple[str, ...]
     problems: list[dict[str, str]]
 
 
@@ -165,7 +168,7 @@ def build_folder(
         for note in whole.glob("*/*.json"):
             note.unlink()
         whole.replace(out)
-    return Built(counts, problems)
+    return Built(counts, builder.labels, problems)
 
 
 def _prepare(builder: ExpressionBuilder, annotator: Annotator) -> None:
@@ -253,6 +256,7 @@ def _write_report(
     report = {
         "builder": f"emo-llama {version('emo-llama')}",
         "choices": choices,
+        "pictures_may_be_shared": BUILDERS[choices["name"]].PICTURES_MAY_BE_SHARED,
         "counts": counts,
         "sha256": {
             f"{config}/{shard.file}": shard.sha256

@@ -49,10 +49,10 @@ def dataset_card(
 
 - Label rule: `{builder.rule}`. Rows without a label under the rule are left out.
 {chosen}
-- `category`: a question with the options in braces, answered by the bare label. Training varies the
-  wording in every second row; validation and test always ask in the first wording.
-- `conversation`: the training rows again, with one or two turns about what the face shows ({origin}).
-  {annotator.summary()}
+- `category`: a question with the options in braces, answered by the bare label. Training varies
+  the wording in every second row; validation and test always ask in the first wording.
+- `conversation`: the training rows again, with one or two turns about what the face shows.
+  Made by {origin}. {annotator.summary()}
 
 ```python
 from datasets import load_dataset

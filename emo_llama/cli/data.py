@@ -1,20 +1,27 @@
-"""`emo-llama data`: list the data sets, and build instruction data from one."""
+"""`emo-llama data`: list the data sets, build instruction data, take its pictures out."""
 
 import argparse
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emo_llama.cli import _output
+from emo_llama.errors import UsageError
 
 if TYPE_CHECKING:
     from emo_llama.annotate.landmarks import LandmarkSource
+    from emo_llama.dataset_builders.build import Built
 
 EXAMPLES = """examples:
   emo-llama data list
   emo-llama data build ferplus --root fer2013/ --out built/ferplus
-  emo-llama data build ferplus --root fer2013/ --out built/ferplus-argmax --rule argmax
+  emo-llama data build folder --root my-pictures/ --out built/mine
+  emo-llama data build dfew --root DFEW/ --out built/dfew-2 --fold 2 --num-proc 4
+  emo-llama data synthetic rafdb --out drawn/rafdb
+  emo-llama data strip built/ferplus --out annotations/ferplus
 """
+SHOWN_PROBLEMS = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,28 +33,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
     parser.epilog = EXAMPLES
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    actions.add_parser("list", help="the data sets that can be built, and what each needs")
+    actions.add_parser("list", help="the data sets that can be built, and how to get each")
     build = actions.add_parser("build", help="write a Parquet folder that load_dataset reads")
     build.add_argument("name", metavar="NAME", help="a data set that `data list` names")
     build.add_argument("--root", required=True, metavar="DIR", help="folder of its official files")
     build.add_argument("--out", required=True, metavar="DIR", help="the new folder to write")
+    build.add_argument("--resume", action="store_true", help="go on after a build was cut off")
+    build.add_argument("--num-proc", type=int, default=1, metavar="N", help="processes")
+    _add_choices(build)
+    _add_annotator(build)
+    synthetic = actions.add_parser(
+        "synthetic", help="write a small copy of a data set's layout with drawn faces"
+    )
+    synthetic.add_argument("name", metavar="NAME", help="a data set that `data list` names")
+    synthetic.add_argument("--out", required=True, metavar="DIR", help="the new folder to write")
+    synthetic.add_argument(
+        "--per-class", type=int, default=2, metavar="N", help="items of each class and split"
+    )
+    strip = actions.add_parser("strip", help="copy a built folder without its pictures")
+    strip.add_argument("folder", metavar="BUILT", help="a folder that `data build` wrote")
+    strip.add_argument("--out", required=True, metavar="DIR", help="the new folder to write")
+
+
+def _add_choices(build: argparse.ArgumentParser) -> None:
+    """Options that change which rows are built."""
     build.add_argument(
         "--rule",
         choices=("majority", "argmax"),
-        default="majority",
-        help="how a label follows from the votes (default: %(default)s)",
+        default="",
+        help="how a label follows from the votes, where the set has votes (default: majority)",
     )
     build.add_argument(
         "--keep-repeats",
         action="store_true",
         help="keep training rows whose very picture is in the validation or test split too",
     )
+    build.add_argument("--fold", type=int, default=1, metavar="N", help="official fold, from 1")
+    build.add_argument(
+        "--clips",
+        choices=("frames", "bytes"),
+        default="frames",
+        help="clips as sampled frames or as their files (default: %(default)s)",
+    )
+    build.add_argument(
+        "--num-frames", type=int, default=8, metavar="N", help="frames of a clip (default: 8)"
+    )
+    build.add_argument(
+        "--num-classes", type=int, default=0, metavar="N", help="7 or 8, for AffectNet (default: 8)"
+    )
+
+
+def _add_annotator(build: argparse.ArgumentParser) -> None:
+    """Options of what writes the conversations."""
     build.add_argument(
         "--annotator",
         choices=("template",),
         default="template",
         help="what writes the conversations (default: %(default)s, from votes and landmarks)",
     )
+    build.add_argument("--seed", type=int, default=0, help="of the template's wordings")
     build.add_argument(
         "--landmarks",
         metavar="mesh|none|FILE.npz",
@@ -71,18 +115,22 @@ def main(args: argparse.Namespace) -> int:
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    return _list() if args.action == "list" else _build(args)
+    actions = {"list": _list, "build": _build, "synthetic": _synthetic, "strip": _strip}
+    return actions[args.action](args)
 
 
-def _list() -> int:
-    """Print one line a data set."""
+def _list(args: argparse.Namespace) -> int:
+    """Print what is known of each data set."""
     from emo_llama.dataset_builders.build import BUILDERS
-    from emo_llama.labels import LABEL_SETS
 
     for name, builder in BUILDERS.items():
+        labels = ", ".join(builder.LABELS) or "as the folder names them"
         _output.data(f"{name}: {builder.SUMMARY}")
-        _output.data(f"  needs   {builder.NEEDS}")
-        _output.data(f"  labels  {', '.join(LABEL_SETS[name])}")
+        _output.data(f"  kind     {builder.KIND}, {builder.SIZE}")
+        _output.data(f"  classes  {len(builder.LABELS) or 'any'}: {labels}")
+        _output.data(f"  needs    {builder.NEEDS}")
+        _output.data(f"  get it   {builder.OBTAIN}")
+        _output.data(f"  licence  {builder.LICENCE}")
     return 0
 
 
@@ -91,18 +139,70 @@ def _build(args: argparse.Namespace) -> int:
     from emo_llama.annotate.template import TemplateAnnotator
     from emo_llama.dataset_builders.build import BuildOptions, build_folder
 
-    annotator = TemplateAnnotator(_landmarks(args.landmarks))
-    options = BuildOptions(rule=args.rule, keep_repeats=args.keep_repeats)
-    counts = build_folder(args.name, args.root, args.out, annotator, options)
-    for config, splits in counts.items():
+    options = BuildOptions(
+        rule=args.rule,
+        keep_repeats=args.keep_repeats,
+        fold=args.fold,
+        clips=args.clips,
+        num_frames=args.num_frames,
+        num_classes=args.num_classes,
+    )
+    if args.num_proc < 1:
+        raise UsageError(f"--num-proc {args.num_proc}: expected 1 or more")
+    annotator = TemplateAnnotator(_landmarks(args.landmarks), args.seed)
+    done = build_folder(
+        args.name,
+        args.root,
+        args.out,
+        annotator,
+        options,
+        num_proc=args.num_proc,
+        resume=args.resume,
+    )
+    _tell(done, args.out)
+    return 1 if done.problems else 0
+
+
+def _tell(done: "Built", out: str) -> None:
+    """Print the counts, and the first of what could not be used."""
+    for config, splits in done.counts.items():
         for split, count in splits.items():
-            labelled = count["read"] - count["without a label"]
-            _output.data(
-                f"{config} {split}: {count['read']:,} rows read, {labelled:,} with a label under "
-                f"the rule {args.rule}, {count['repeats dropped']:,} repeats of held-out pictures "
-                f"dropped, {count['written']:,} written"
-            )
-    _output.data(f"written to {args.out}")
+            others = [
+                f"{number:,} {reason}"
+                for reason, number in count.items()
+                if reason not in ("read", "written", *done.labels)
+            ]
+            parts = [f"{count['read']:,} read", *others, f"{count['written']:,} written"]
+            _output.data(f"{config} {split}: {', '.join(parts)}")
+    for problem in done.problems[:SHOWN_PROBLEMS]:
+        _output.message(f"{problem['split']} {problem['item']}: {problem['message']}")
+    if len(done.problems) > SHOWN_PROBLEMS:
+        more = len(done.problems) - SHOWN_PROBLEMS
+        _output.message(f"and {more:,} more that could not be used; see {out}/report.json")
+    _output.data(f"written to {out}")
+
+
+def _synthetic(args: argparse.Namespace) -> int:
+    """Write a drawn copy of a layout."""
+    from emo_llama.dataset_builders.build import BUILDERS
+
+    if args.name not in BUILDERS:
+        known = ", ".join(BUILDERS)
+        raise UsageError(f"{args.name}: no data set of that name; known are {known}")
+    out = Path(args.out)
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UsageError(f"{out}: exists already; remove it or name another folder to write")
+    BUILDERS[args.name].write_synthetic(out, args.per_class)
+    _output.data(f"drawn faces in the layout of {args.name} written to {out}")
+    return 0
+
+
+def _strip(args: argparse.Namespace) -> int:
+    """Copy a built folder without its pictures."""
+    from emo_llama.dataset_builders.annotations import strip_pictures
+
+    strip_pictures(args.folder, args.out)
+    _output.data(f"written to {args.out}: no pictures; join_pictures puts a user's own back")
     return 0
 
 

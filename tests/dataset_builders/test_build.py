@@ -8,6 +8,7 @@ from datasets import load_dataset
 
 from emo_llama.annotate.template import TemplateAnnotator
 from emo_llama.dataset_builders.build import BuildOptions, build_folder
+from emo_llama.dataset_builders.ferplus import FerPlus
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
 from emo_llama.labels import FERPLUS
 from emo_llama.prompts import category_question
@@ -113,6 +114,52 @@ def test_damage_far_into_the_file_leaves_nothing_behind(write_ferplus, tmp_path)
     with pytest.raises(DataFormatError, match="fer2013.csv, row 19"):
         build_folder("ferplus", root, tmp_path / "built" / "ferplus", TemplateAnnotator())
     assert list((tmp_path / "built").iterdir()) == []
+
+
+class CutOff(TemplateAnnotator):
+    """Stops a build in the middle, as a kill does, and counts what it was asked."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self.limit, self.asked = limit, 0
+
+    def __call__(self, record):
+        self.asked += 1
+        if self.asked > self.limit:
+            raise KeyboardInterrupt
+        return super().__call__(record)
+
+
+def test_a_build_that_was_cut_off_goes_on_behind_its_last_shard(
+    write_ferplus, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(FerPlus, "SHARD_ITEMS", 6)
+    root, out = write_ferplus(), tmp_path / "built" / "ferplus"
+    with pytest.raises(KeyboardInterrupt):
+        build_folder("ferplus", root, out, CutOff(12))
+    assert not out.exists()
+    with pytest.raises(UsageError, match="was cut off. Go on by --resume"):
+        build_folder("ferplus", root, out, TemplateAnnotator())
+    with pytest.raises(UsageError, match="begun with another rule"):
+        build_folder("ferplus", root, out, TemplateAnnotator(), BuildOptions("argmax"), resume=True)
+    annotator = CutOff(100)
+    done = build_folder("ferplus", root, out, annotator, resume=True)
+    assert annotator.asked == 21 - 12  # the first two shards of six are not written again
+    assert done.counts["conversation"]["train"]["written"] == 21
+    build_folder("ferplus", root, tmp_path / "whole", TemplateAnnotator())
+    files = sorted(file.relative_to(out) for file in out.rglob("*.*"))
+    assert len(files) == 4 + 2 + 2 + 4 + 2
+    for file in files:
+        assert (out / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    assert [path.name for path in out.parent.iterdir()] == ["ferplus"]
+
+
+@pytest.mark.slow
+def test_several_processes_write_the_same(built, write_ferplus, tmp_path):
+    build_folder("ferplus", write_ferplus(), tmp_path / "out", TemplateAnnotator(), num_proc=2)
+    for file in (file for file in built[0].rglob("*") if file.is_file()):
+        same = tmp_path / "out" / file.relative_to(built[0])
+        assert same.read_bytes() == file.read_bytes()
 
 
 def test_a_folder_that_holds_something_is_left_alone(write_ferplus, tmp_path):
