@@ -8,7 +8,6 @@ part. Settings come from the recipe.
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +41,7 @@ def build_from_scratch(
 
     Args:
         scratch (`dict`):
-            `face`: settings of [`FaceStage`], or a list of them, each of which goes on from the one
-            before and adds to its settings. `tower`: the same for a network of which the backbone
+            `face`: settings of [`FaceStage`]. `tower`: the same for a network of which the backbone
             is kept, taught on FairFace alone, or the word `"face"` for the face network's own
             backbone. `tokenizer`: `vocab_size`. `model`: arguments of [`EmoLlamaConfig`] that the
             parts do not settle; its `face_config` may be `None`.
@@ -56,13 +54,10 @@ def build_from_scratch(
         `tuple[Path, Path]`: The untuned model's folder and that of the built instruction data.
     """
     parts = work_dir if encoders is None else encoders
-    stages = face_stages(scratch["face"])
-    tables = _Tables(data, parts, stages[0].model["image_size"])
+    stage = FaceStage(**scratch["face"])
+    tables = _Tables(data, parts, stage.model["image_size"])
     built = _once(parts / "ferplus", lambda out: _build_instructions(data, tables.landmarks(), out))
-    face = None
-    for number, stage in enumerate(stages, 1):
-        out = parts / ("face" if number == len(stages) else f"face-{number}")
-        face = _once(out, partial(_teach_face, stage, tables, face))
+    face = _once(parts / "face", lambda out: _teach_face(stage, tables, out))
     tower = face
     if scratch["tower"] != "face":
         tower = _once(parts / "tower", lambda out: _teach_tower(scratch["tower"], tables, out))
@@ -116,26 +111,9 @@ def _build_instructions(data: Path, landmarks: Path, out: Path) -> None:
     build_folder("ferplus", data / "ferplus", out, TemplateAnnotator(from_file(landmarks)))
 
 
-def face_stages(settings: dict[str, Any] | list[dict[str, Any]]) -> list[FaceStage]:
-    """The face stages of a recipe, in order.
-
-    Args:
-        settings (`dict` or `list[dict]`): As in [`build_from_scratch`].
-
-    Returns:
-        `list[FaceStage]`: Each with the settings of those before it, where it has none of its own.
-    """
-    merged: dict[str, Any] = {}
-    stages = []
-    for stage in settings if isinstance(settings, list) else [settings]:
-        merged = merged | stage
-        stages.append(FaceStage(**merged))
-    return stages
-
-
-def _teach_face(stage: FaceStage, tables: "_Tables", start: Path | None, out: Path) -> None:
+def _teach_face(stage: FaceStage, tables: _Tables, out: Path) -> None:
     train, validation = tables.ferplus("Training"), tables.ferplus("PublicTest")
-    train_face(stage, train, tables.fairface(), validation, out, _checkpoints(out), start)
+    train_face(stage, train, tables.fairface(), validation, out, _checkpoints(out))
 
 
 def _teach_tower(settings: dict[str, Any], tables: _Tables, out: Path) -> None:
@@ -169,7 +147,7 @@ def assemble(
     )
     tokenizer = train_tokenizer(_texts(built), scratch["tokenizer"]["vocab_size"])
     config = _config(scratch["model"], face, tower, tokenizer)
-    torch.manual_seed(face_stages(scratch["face"])[0].seed)
+    torch.manual_seed(scratch["face"].get("seed", 0))
     model = EmoLlamaForConditionalGeneration(config)
     model.model.vision_tower.load_state_dict(tower.backbone.state_dict())
     if model.model.face_model is not None:
