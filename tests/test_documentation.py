@@ -66,7 +66,7 @@ def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     assert "The person looks" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/data.md"])
 def test_commands_in_documents_exist(document: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
     for line in "\n".join(blocks(document, "")).splitlines():
