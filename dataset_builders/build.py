@@ -17,14 +17,19 @@ from typing import Any
 
 from emo_llama.dataset_builders.base import CONFIGS, ExpressionBuilder
 from emo_llama.dataset_builders.card import Counts, dataset_card
+from emo_llama.dataset_builders.dfew import Dfew
 from emo_llama.dataset_builders.ferplus import FerPlus
+from emo_llama.dataset_builders.ferv39k import Ferv39k
+from emo_llama.dataset_builders.mafw import Mafw
 from emo_llama.dataset_builders.schema import Annotator
 from emo_llama.dataset_builders.sharding import Shard, write_split
 from emo_llama.errors import DataFormatError, EmoLlamaError, UsageError
 
 __all__ = ["BUILDERS", "BuildOptions", "Built", "build_folder", "make_builder"]
 
-BUILDERS: dict[str, type[ExpressionBuilder]] = {builder.NAME: builder for builder in (FerPlus,)}
+BUILDERS: dict[str, type[ExpressionBuilder]] = {
+    builder.NAME: builder for builder in (FerPlus, Dfew, Ferv39k, Mafw)
+}
 """The data sets that can be built, by name."""
 
 REPORT = "report.json"

@@ -5,6 +5,7 @@ choice.
 """
 
 import io
+import re
 from pathlib import Path
 
 from emo_llama.errors import MediaError
@@ -24,7 +25,8 @@ def read_clip(path: Path, num_frames: int) -> tuple[bytes, ...]:
 
     Args:
         path (`Path`):
-            A video file, or a folder of pictures whose names sort in the order of time.
+            A video file, or a folder of pictures whose names tell the order of time; numbers in
+            them count by their value, so that `2.jpg` comes before `10.jpg`.
         num_frames (`int`):
             How many; a clip with fewer gives all that it has.
 
@@ -49,7 +51,9 @@ def read_clip(path: Path, num_frames: int) -> tuple[bytes, ...]:
 
 
 def _from_folder(path: Path, num_frames: int) -> tuple[bytes, ...]:
-    files = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    files = [file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+    # macOS leaves a hidden "._1.jpg" beside "1.jpg" when it unpacks an archive.
+    files = sorted((file for file in files if not file.name.startswith(".")), key=_by_number)
     if not files:
         raise MediaError(f"{path}: expected a folder of frames, found no picture in it.")
     count = min(num_frames, len(files))
@@ -57,3 +61,8 @@ def _from_folder(path: Path, num_frames: int) -> tuple[bytes, ...]:
     for file in chosen:
         read_image(file)  # a broken frame ends in a message here
     return tuple(file.read_bytes() for file in chosen)
+
+
+def _by_number(file: Path) -> list[int | str]:
+    """Sorts names as people count: text and numbers alternate, so that like meets like."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", file.name)]
