@@ -34,7 +34,7 @@ LABELS = (
 ABBREVIATIONS = dict(
     zip(("AN", "DI", "FE", "HA", "NE", "SA", "SU", "CO", "AX", "HL", "DS"), LABELS, strict=True)
 )
-"""As the paper's tables name the eleven."""
+"""As results on MAFW are tabled; whether any copy of the tables has them could not be checked."""
 
 
 class Mafw(ClipBuilder):
