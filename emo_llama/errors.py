@@ -49,6 +49,10 @@ class DataFormatError(EmoLlamaError, ValueError):
     """A data set file whose content is not what its format promises."""
 
 
+class EndpointError(EmoLlamaError, RuntimeError):
+    """An endpoint that will not answer any more of what it is asked."""
+
+
 def require(name: str, extra: str) -> ModuleType:
     """Import an optional package, or say what to type to get it.
 
