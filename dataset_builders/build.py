@@ -15,12 +15,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from emo_llama.dataset_builders.affectnet import AffectNet
 from emo_llama.dataset_builders.base import CONFIGS, ExpressionBuilder
 from emo_llama.dataset_builders.card import Counts, dataset_card
 from emo_llama.dataset_builders.dfew import Dfew
 from emo_llama.dataset_builders.ferplus import FerPlus
 from emo_llama.dataset_builders.ferv39k import Ferv39k
+from emo_llama.dataset_builders.folder import Folder
 from emo_llama.dataset_builders.mafw import Mafw
+from emo_llama.dataset_builders.rafdb import RafDb
 from emo_llama.dataset_builders.schema import Annotator
 from emo_llama.dataset_builders.sharding import Shard, write_split
 from emo_llama.errors import DataFormatError, EmoLlamaError, UsageError
@@ -28,7 +31,7 @@ from emo_llama.errors import DataFormatError, EmoLlamaError, UsageError
 __all__ = ["BUILDERS", "BuildOptions", "Built", "build_folder", "make_builder"]
 
 BUILDERS: dict[str, type[ExpressionBuilder]] = {
-    builder.NAME: builder for builder in (FerPlus, Dfew, Ferv39k, Mafw)
+    builder.NAME: builder for builder in (FerPlus, RafDb, AffectNet, Dfew, Ferv39k, Mafw, Folder)
 }
 """The data sets that can be built, by name."""
 

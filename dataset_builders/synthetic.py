@@ -36,7 +36,7 @@ def draw_face(label: str, seed: int = 0, size: int = 100) -> Image.Image:
         label (`str`):
             One of the project's expressions.
         seed (`int`, *optional*, defaults to 0):
-            Decides the colours; two seeds below 5,120 never give the same pixels.
+            Decides the colours; two seeds below 512,000 never give the same pixels.
         size (`int`, *optional*, defaults to 100):
             Side of the picture, pixels.
 
@@ -66,7 +66,7 @@ def draw_face(label: str, seed: int = 0, size: int = 100) -> Image.Image:
         draw.ellipse(at(x - 4, 18 - eyes, x + 4, 18 + eyes), fill="white")
         draw.ellipse(at(x - 1, 17, x + 1, 19), fill="black")
         draw.line(at(x - 5, 11 + brows, x + 5, 11 + brows), fill=(30, 20, 10), width=width)
-    draw.line(at(24, 22, 24, 29), fill=(100, 80, 70), width=width)
+    draw.line(at(24, 22, 24, 29), fill=(100 + seed // 5120 % 100, 80, 70), width=width)
     draw.line(at(16, 36 - curve, 24, 36, 32, 36 - curve), fill=(60, 10, 10), width=width)
     if opening:
         draw.ellipse(at(19, 36, 29, 36 + opening), fill=(60, 10, 10))

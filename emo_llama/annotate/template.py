@@ -11,7 +11,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from emo_llama.annotate.geometry import FaceGeometry, level
+from emo_llama.annotate.geometry import MEASURES, FaceGeometry, level
 from emo_llama.annotate.landmarks import LandmarkSource
 from emo_llama.dataset_builders.schema import ExpressionRecord, Message
 from emo_llama.labels import ADJECTIVES
@@ -72,7 +72,7 @@ def evidence(label: str, geometry: FaceGeometry) -> list[str]:
 
     Args:
         label (`str`):
-            A label in `SIGNS`.
+            A label; of one that is not in `SIGNS` no sign is known, and `MEASURES` is the order.
         geometry (`FaceGeometry`):
             The measures.
 
@@ -82,7 +82,7 @@ def evidence(label: str, geometry: FaceGeometry) -> list[str]:
     """
     if geometry.turned:
         return [TURNED_WORDS, _words("mouth_opening", geometry)]
-    signs = SIGNS[label]
+    signs = SIGNS.get(label) or dict.fromkeys(MEASURES)
     present = [name for name in signs if level(name, getattr(geometry, name)) == signs[name]]
     others = [name for name in signs if name not in present]
     return [_words(name, geometry) for name in (present + others)[:FACTS]]
@@ -107,7 +107,7 @@ def clarity(record: ExpressionRecord) -> str:
     rivals = [name for name in record.labels if name != record.label]
     runner_up = max(rivals, key=counts.__getitem__)
     if counts[runner_up] > 1:
-        return f"It could also be seen as {ADJECTIVES[runner_up]}."
+        return f"It could also be seen as {ADJECTIVES.get(runner_up, runner_up)}."
     return "The expression is not very clear."
 
 
@@ -201,7 +201,7 @@ def _first_answer(record: ExpressionRecord, geometry: FaceGeometry | None) -> st
 
 def _follow_ups(record: ExpressionRecord, geometry: FaceGeometry | None) -> dict[str, str]:
     """Answers to the questions of `FOLLOW_UPS` that can be answered for this face."""
-    shown = [f"the person looks {ADJECTIVES[record.label]}"]
+    shown = [f"the person looks {ADJECTIVES.get(record.label, record.label)}"]
     parts: dict[str, str] = {}
     if geometry is not None:
         shown = evidence(record.label, geometry)[:2]
