@@ -15,11 +15,9 @@ from emo_llama.dataset_builders.clip_builder import ClipBuilder, ListedClip, cli
 from emo_llama.dataset_builders.synthetic_clips import in_test, write_clip, write_frames
 from emo_llama.dataset_builders.tables import csv_columns
 from emo_llama.errors import DataFormatError
+from emo_llama.labels import DFEW
 
-__all__ = ["LABELS", "Dfew"]
-
-LABELS = ("happiness", "sadness", "neutral", "anger", "surprise", "disgust", "fear")
-"""In the order of the ids, 1 to 7."""
+__all__ = ["Dfew"]
 
 
 class Dfew(ClipBuilder):
@@ -39,7 +37,7 @@ class Dfew(ClipBuilder):
         "its authors do not own the films. Nothing of it may be passed on: do not publish this "
         "folder, give others the command that builds it."
     )
-    LABELS = LABELS
+    LABELS = DFEW
     FOLDS = 5
     TABLES = (
         "EmoLabel_DataSplit/{split}(single-labeled)/set_{fold}.csv",
@@ -81,7 +79,7 @@ class Dfew(ClipBuilder):
         clips = [
             (copy, label_id, label)
             for copy in range(2 * per_class)
-            for label_id, label in enumerate(LABELS, 1)
+            for label_id, label in enumerate(DFEW, 1)
         ]
         for number, (_, _, label) in enumerate(clips, 1):
             frames = root / "Clip" / "clip_224x224" / f"{number:05d}"

@@ -13,18 +13,13 @@ from pathlib import Path
 from emo_llama.dataset_builders.clip_builder import ClipBuilder, ListedClip, clip_stem, table_lines
 from emo_llama.dataset_builders.synthetic_clips import write_frames
 from emo_llama.errors import DataFormatError
+from emo_llama.labels import FERV39K
 
 __all__ = ["CLASS_FOLDERS", "Ferv39k"]
 
-CLASS_FOLDERS = {
-    "Angry": "anger",
-    "Disgust": "disgust",
-    "Fear": "fear",
-    "Happy": "happiness",
-    "Neutral": "neutral",
-    "Sad": "sadness",
-    "Surprise": "surprise",
-}
+CLASS_FOLDERS = dict(
+    zip(("Angry", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise"), FERV39K, strict=True)
+)
 """The folders of the classes, and what these are called here."""
 
 CLIPS = "2_ClipsforFaceCrop"
@@ -48,7 +43,7 @@ class Ferv39k(ClipBuilder):
         "Given out under a signed agreement, for research that is not commercial. Nothing of it "
         "may be passed on: do not publish this folder, give others the command that builds it."
     )
-    LABELS = tuple(CLASS_FOLDERS.values())
+    LABELS = FERV39K
     TABLES = (
         "4_setups/All_scenes/{split}_All.csv",
         "All_scenes/{split}_All.csv",

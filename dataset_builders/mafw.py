@@ -13,26 +13,12 @@ from pathlib import Path
 
 from emo_llama.dataset_builders.clip_builder import ClipBuilder, ListedClip, clip_stem, table_lines
 from emo_llama.dataset_builders.synthetic_clips import in_test, write_clip
+from emo_llama.labels import MAFW
 
-__all__ = ["ABBREVIATIONS", "LABELS", "Mafw", "read_captions"]
-
-LABELS = (
-    "anger",
-    "disgust",
-    "fear",
-    "happiness",
-    "neutral",
-    "sadness",
-    "surprise",
-    "contempt",
-    "anxiety",
-    "helplessness",
-    "disappointment",
-)
-"""In the order of the ids, 1 to 11."""
+__all__ = ["ABBREVIATIONS", "Mafw", "read_captions"]
 
 ABBREVIATIONS = dict(
-    zip(("AN", "DI", "FE", "HA", "NE", "SA", "SU", "CO", "AX", "HL", "DS"), LABELS, strict=True)
+    zip(("AN", "DI", "FE", "HA", "NE", "SA", "SU", "CO", "AX", "HL", "DS"), MAFW, strict=True)
 )
 """As results on MAFW are tabled; whether any copy of the tables has them could not be checked."""
 
@@ -54,7 +40,7 @@ class Mafw(ClipBuilder):
         "not commercial. Neither clips nor what is derived from them may be passed on: do not "
         "publish this folder, give others the command that builds it."
     )
-    LABELS = LABELS
+    LABELS = MAFW
     FOLDS = 5
     TABLES = (
         "Train & Test Set/single/no_caption/set_{fold}/{split}.txt",
@@ -85,7 +71,7 @@ class Mafw(ClipBuilder):
             root (`Path`): Folder to write.
             per_class (`int`, *optional*, defaults to 2): Clips of each class and split.
         """
-        clips = [(copy, label) for copy in range(2 * per_class) for label in LABELS]
+        clips = [(copy, label) for copy in range(2 * per_class) for label in MAFW]
         for number, (_, label) in enumerate(clips, 1):
             write_clip(root / "data" / "clips" / f"{number:05d}.mp4", label, number)
         for fold in range(1, cls.FOLDS + 1):

@@ -7,8 +7,9 @@ from datasets import load_dataset
 from emo_llama.annotate.template import TemplateAnnotator
 from emo_llama.dataset_builders.base import Item, LeftOut
 from emo_llama.dataset_builders.build import BuildOptions, build_folder, make_builder
-from emo_llama.dataset_builders.dfew import LABELS, Dfew
+from emo_llama.dataset_builders.dfew import Dfew
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
+from emo_llama.labels import DFEW as LABELS
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,10 @@ from datasets import load_dataset
 from emo_llama.annotate.template import TemplateAnnotator
 from emo_llama.dataset_builders.base import Item, LeftOut
 from emo_llama.dataset_builders.build import BuildOptions, build_folder, make_builder
-from emo_llama.dataset_builders.ferv39k import CLASS_FOLDERS, Ferv39k
+from emo_llama.dataset_builders.ferv39k import Ferv39k
 from emo_llama.dataset_builders.synthetic_clips import write_clip
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
-
-LABELS = tuple(CLASS_FOLDERS.values())
+from emo_llama.labels import FERV39K as LABELS
 
 
 @pytest.fixture(scope="module")
