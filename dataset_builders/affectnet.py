@@ -146,7 +146,7 @@ class AffectNet(ExpressionBuilder):
         """Pictures of the newer layout; one that lacks its annotation is named."""
         images = _numbers(self.root / folder / "images", ".jpg")
         labelled = _numbers(self.root / folder / "annotations", "_exp.npy")
-        for number in np.union1d(images, labelled).tolist():
+        for number in map(int, np.union1d(images, labelled)):
             key = f"{folder}/{number}"
             path = self.root / folder / "annotations" / f"{number}_exp.npy"
             try:

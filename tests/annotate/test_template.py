@@ -43,6 +43,23 @@ def test_measures_that_do_not_fit_the_label_are_stated_as_they_are():
     assert evidence("happiness", geometry(mouth_corner_lift=-1))[0] == "the mouth corners are low"
 
 
+def test_a_label_of_ones_own_is_shown_in_the_order_of_the_measures():
+    measured = geometry(mouth_opening=1)
+    assert evidence("bored", measured) == [
+        "the mouth corners are level",
+        "the mouth is of medium width",
+        "the mouth is open",
+    ]
+    own = ExpressionRecord("folder", 0, (b"",), "bored", ("bored", "calm"))
+    texts = [TemplateAnnotator(seed=seed)(own)[-1]["content"] for seed in range(20)]
+    assert set(texts) == {
+        "The person looks bored.",
+        "The picture does not show the cause. It shows only the face: the person looks bored.",
+    }
+    rival = ExpressionRecord("folder", 0, (b"",), "bored", own.labels, (3, 2), own.labels)
+    assert clarity(rival) == "It could also be seen as calm."
+
+
 def test_a_turned_head_gives_no_other_measure_than_the_opening_of_the_mouth():
     measured = geometry(turn=0.8, brow_height=1, mouth_opening=-1)
     assert evidence("surprise", measured) == [

@@ -8,6 +8,7 @@ from PIL import Image
 
 from emo_llama.dataset_builders.ferplus import (
     VOTES,
+    FerPlus,
     argmax_label,
     held_out_digests,
     majority_label,
@@ -65,6 +66,14 @@ def test_the_other_official_file_has_blanks_in_its_header_and_another_order(writ
         csv.writer(file).writerow(["emotion", " Usage", " pixels"])
         csv.writer(file).writerows([row[0], row[2], row[1]] for row in rows[1:])
     assert list(read_ferplus(root)) == expected
+
+
+def test_the_synthetic_copy_has_every_label_in_every_split_and_no_repeats(tmp_path):
+    FerPlus.write_synthetic(tmp_path / "drawn", per_class=2)
+    rows = list(read_ferplus(tmp_path / "drawn"))
+    assert [row.usage for row in rows[::16]] == ["Training", "PublicTest", "PrivateTest"]
+    assert [majority_label(row.votes) for row in rows] == list(range(8)) * 6
+    assert len({row.digest() for row in rows}) == 48
 
 
 def shard(rows) -> pa.Table:
