@@ -8,6 +8,7 @@ part. Settings come from the recipe.
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def build_from_scratch(
 
     Args:
         scratch (`dict`):
-            `face`: settings of [`FaceStage`]. `tower`: the same for a network of which the backbone
+            `face`: settings of [`FaceStage`], or a list of them, each of which goes on from the one
+            before and adds to its settings. `tower`: the same for a network of which the backbone
             is kept, taught on FairFace alone, or the word `"face"` for the face network's own
             backbone. `tokenizer`: `vocab_size`. `model`: arguments of [`EmoLlamaConfig`] that the
             parts do not settle; its `face_config` may be `None`.
@@ -54,10 +56,13 @@ def build_from_scratch(
         `tuple[Path, Path]`: The untuned model's folder and that of the built instruction data.
     """
     parts = work_dir if encoders is None else encoders
-    stage = FaceStage(**scratch["face"])
-    tables = _Tables(data, parts, stage.model["image_size"])
+    stages = face_stages(scratch["face"])
+    tables = _Tables(data, parts, stages[0].model["image_size"])
     built = _once(parts / "ferplus", lambda out: _build_instructions(data, tables.landmarks(), out))
-    face = _once(parts / "face", lambda out: _teach_face(stage, tables, out))
+    face = None
+    for number, stage in enumerate(stages, 1):
+        out = parts / ("face" if number == len(stages) else f"face-{number}")
+        face = _once(out, partial(_teach_face, stage, tables, face))
     tower = face
     if scratch["tower"] != "face":
         tower = _once(parts / "tower", lambda out: _teach_tower(scratch["tower"], tables, out))
@@ -111,9 +116,26 @@ def _build_instructions(data: Path, landmarks: Path, out: Path) -> None:
     build_folder("ferplus", data / "ferplus", out, TemplateAnnotator(from_file(landmarks)))
 
 
-def _teach_face(stage: FaceStage, tables: _Tables, out: Path) -> None:
+def face_stages(settings: dict[str, Any] | list[dict[str, Any]]) -> list[FaceStage]:
+    """The face stages of a recipe, in order.
+
+    Args:
+        settings (`dict` or `list[dict]`): As in [`build_from_scratch`].
+
+    Returns:
+        `list[FaceStage]`: Each with the settings of those before it, where it has none of its own.
+    """
+    merged: dict[str, Any] = {}
+    stages = []
+    for stage in settings if isinstance(settings, list) else [settings]:
+        merged = merged | stage
+        stages.append(FaceStage(**merged))
+    return stages
+
+
+def _teach_face(stage: FaceStage, tables: "_Tables", start: Path | None, out: Path) -> None:
     train, validation = tables.ferplus("Training"), tables.ferplus("PublicTest")
-    train_face(stage, train, tables.fairface(), validation, out, _checkpoints(out))
+    train_face(stage, train, tables.fairface(), validation, out, _checkpoints(out), start)
 
 
 def _teach_tower(settings: dict[str, Any], tables: _Tables, out: Path) -> None:
@@ -147,7 +169,7 @@ def assemble(
     )
     tokenizer = train_tokenizer(_texts(built), scratch["tokenizer"]["vocab_size"])
     config = _config(scratch["model"], face, tower, tokenizer)
-    torch.manual_seed(scratch["face"].get("seed", 0))
+    torch.manual_seed(face_stages(scratch["face"])[0].seed)
     model = EmoLlamaForConditionalGeneration(config)
     model.model.vision_tower.load_state_dict(tower.backbone.state_dict())
     if model.model.face_model is not None:
