@@ -42,17 +42,12 @@ class FaceStage:
         decoder_start (`float`, *optional*, defaults to 0.75):
             Share of the steps that teach the backbone alone, by linear heads on its pooled last
             map; fusion and decoder, half of the cost, join after it.
-        decoder_rate (`float`, *optional*, defaults to 1.0):
-            Learning rate of fusion, decoder and heads over that of the backbone, since they start
-            late in the cosine.
         attribute_share (`float`, *optional*, defaults to 0.15):
             FairFace faces, as a share of the FERPlus faces.
         landmark_weight (`float`, *optional*, defaults to 2.0): Weight of the landmark loss.
         attribute_weight (`float`, *optional*, defaults to 0.3): Weight of age, gender and race.
         ema_decay (`float`, *optional*, defaults to 0.0):
             Of the running average of the weights, a step. 0 keeps the last weights.
-        freeze_backbone (`bool`, *optional*, defaults to `False`):
-            Teach fusion, decoder and heads alone, on the backbone as it is.
         seed (`int`, *optional*, defaults to 0): Of weights, order and augmentation.
     """
 
@@ -64,12 +59,10 @@ class FaceStage:
     warmup_steps: int = 200
     sizes: Sequence[Sequence[float]] = field(default_factory=lambda: [[0.0, 64], [0.6, 80]])
     decoder_start: float = 0.75
-    decoder_rate: float = 1.0
     attribute_share: float = 0.15
     landmark_weight: float = 2.0
     attribute_weight: float = 0.3
     ema_decay: float = 0.0
-    freeze_backbone: bool = False
     seed: int = 0
 
 
@@ -118,16 +111,6 @@ class FaceObjective(nn.Module):
         width = self.face.fusion.projections[-1].in_features
         self.pooled_heads = nn.ModuleList(nn.Linear(width, size) for size in sizes)
         self.progress = 0.0
-        if stage.freeze_backbone:
-            self.face.backbone.requires_grad_(False)
-            self.pooled_heads.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "FaceObjective":
-        """Sets the mode; a frozen backbone keeps the batch statistics that it has."""
-        super().train(mode)
-        if self.stage.freeze_backbone:
-            self.face.backbone.eval()
-        return self
 
     def forward(
         self,
@@ -150,12 +133,8 @@ class FaceObjective(nn.Module):
             .expand(-1, 3, -1, -1)
             .contiguous(memory_format=torch.channels_last)
         )
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.stage.freeze_backbone):
-            maps = self.face.get_backbone_maps(pixels)
+        maps = self.face.get_backbone_maps(pixels)
         targets = (votes, landmarks, found, attributes)
-        if self.stage.freeze_backbone:
-            answers = self._decoded(maps)
-            return {"loss": self._loss(answers, *targets), "logits": answers[0]}
         pooled = maps[-1].mean((2, 3))
         answers = [head(pooled) for head in self.pooled_heads]
         loss = self._loss(answers, *targets)
@@ -256,25 +235,14 @@ class _FaceTrainer(Trainer):
     average: _Average
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """AdamW with one rate for the backbone and a higher one for what joins later."""
-        stage, objective = self.model.stage, self.model
-        early = [*objective.face.backbone.parameters(), *objective.pooled_heads.parameters()]
-        known = set(map(id, early))
-        late = [p for p in objective.parameters() if id(p) not in known]
-        early = [p for p in early if p.requires_grad]
+        """AdamW; gains, biases and norms do not decay."""
+        parameters = list(self.model.parameters())
+        decay = self.model.stage.weight_decay
         groups = [
-            {
-                "params": [p for p in parameters if (p.ndim > 1) == decays],
-                "lr": rate,
-                "weight_decay": decay,
-            }
-            for parameters, rate in (
-                (early, stage.learning_rate),
-                (late, stage.learning_rate * stage.decoder_rate),
-            )
-            for decays, decay in ((True, stage.weight_decay), (False, 0.0))
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        self.optimizer = torch.optim.AdamW(groups, fused=True)
+        self.optimizer = torch.optim.AdamW(groups, lr=self.args.learning_rate, fused=True)
         return self.optimizer
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
