@@ -155,7 +155,7 @@ def built_row(record: ExpressionRecord, messages: list[Message]) -> dict[str, An
     }
     if record.video:
         row |= {"images": [], "videos": [{"bytes": record.video, "path": None}]}
-    return row
+    return row  # a still among kept clips has no `videos`: datasets fills in nothing
 
 
 def category_messages(record: ExpressionRecord, vary: bool = False) -> list[Message]:

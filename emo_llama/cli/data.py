@@ -2,16 +2,15 @@
 
 import argparse
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emo_llama.cli import _output
+from emo_llama.cli import _annotators, _output
 from emo_llama.errors import UsageError
 
 if TYPE_CHECKING:
-    from emo_llama.annotate.landmarks import LandmarkSource
-    from emo_llama.dataset_builders.build import Built
+    from emo_llama.annotate.endpoint import EndpointAnnotator
+    from emo_llama.dataset_builders.build import BuildOptions, Built
 
 EXAMPLES = """examples:
   emo-llama data list
@@ -19,6 +18,7 @@ EXAMPLES = """examples:
   emo-llama data build folder --root my-pictures/ --out built/mine
   emo-llama data build dfew --root DFEW/ --out built/dfew-2 --fold 2 --num-proc 4
   emo-llama data synthetic rafdb --out drawn/rafdb
+  emo-llama data build folder --root mine/ --out built/mine --annotator openai --model M --dry-run
   emo-llama data strip built/ferplus --out annotations/ferplus
 """
 SHOWN_PROBLEMS = 10
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build.add_argument("--resume", action="store_true", help="go on after a build was cut off")
     build.add_argument("--num-proc", type=int, default=1, metavar="N", help="processes")
     _add_choices(build)
-    _add_annotator(build)
+    _annotators.add_options(build)
     synthetic = actions.add_parser(
         "synthetic", help="write a small copy of a data set's layout with drawn faces"
     )
@@ -83,24 +83,6 @@ def _add_choices(build: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_annotator(build: argparse.ArgumentParser) -> None:
-    """Options of what writes the conversations."""
-    build.add_argument(
-        "--annotator",
-        choices=("template",),
-        default="template",
-        help="what writes the conversations (default: %(default)s, from votes and landmarks)",
-    )
-    build.add_argument("--seed", type=int, default=0, help="of the template's wordings")
-    build.add_argument(
-        "--landmarks",
-        metavar="mesh|none|FILE.npz",
-        help="where the template finds the parts of a face: mediapipe's mesh (default where it is "
-        "installed), nowhere, or a file with the arrays row_index (N,), found (N,) and landmarks "
-        "(N, 68, 2)",
-    )
-
-
 def main(args: argparse.Namespace) -> int:
     """Run the verb.
 
@@ -136,7 +118,6 @@ def _list(args: argparse.Namespace) -> int:
 
 def _build(args: argparse.Namespace) -> int:
     """Build, and print what was written."""
-    from emo_llama.annotate.template import TemplateAnnotator
     from emo_llama.dataset_builders.build import BuildOptions, build_folder
 
     options = BuildOptions(
@@ -149,7 +130,9 @@ def _build(args: argparse.Namespace) -> int:
     )
     if args.num_proc < 1:
         raise UsageError(f"--num-proc {args.num_proc}: expected 1 or more")
-    annotator = TemplateAnnotator(_landmarks(args.landmarks), args.seed)
+    annotator = _annotators.make_annotator(args)
+    if args.dry_run:
+        return _estimate(args, annotator, options)
     done = build_folder(
         args.name,
         args.root,
@@ -160,7 +143,25 @@ def _build(args: argparse.Namespace) -> int:
         resume=args.resume,
     )
     _tell(done, args.out)
-    return 1 if done.problems else 0
+    unanswered = [] if args.annotator == "template" else _annotators.tell(annotator)
+    return 1 if done.problems or unanswered else 0
+
+
+def _estimate(
+    args: argparse.Namespace, annotator: "EndpointAnnotator", options: "BuildOptions"
+) -> int:
+    """Print what the conversations would cost; nothing is asked and nothing written."""
+    from collections import Counter
+
+    from emo_llama.annotate.prices import read_prices
+    from emo_llama.dataset_builders.build import make_builder
+
+    builder = make_builder(args.name, "conversation", args.root, options, annotator)
+    prices = read_prices(args.prices) if args.prices else None
+    for split in builder.configured_splits():
+        records = builder.records(builder.entries(split), Counter())
+        _output.data(str(annotator.estimate(records, prices)))
+    return 0
 
 
 def _tell(done: "Built", out: str) -> None:
@@ -204,18 +205,3 @@ def _strip(args: argparse.Namespace) -> int:
     strip_pictures(args.folder, args.out)
     _output.data(f"written to {args.out}: no pictures; join_pictures puts a user's own back")
     return 0
-
-
-def _landmarks(choice: str | None) -> "LandmarkSource | None":
-    """The source of landmarks that the option names."""
-    from emo_llama.annotate.landmarks import from_file, from_mesh
-
-    if choice is None and find_spec("mediapipe") is None:
-        _output.message(
-            "mediapipe is not installed: the conversations will be written from votes alone "
-            '(for landmarks: pip install "emo-llama[faces]")'
-        )
-        return None
-    if choice == "none":
-        return None
-    return from_mesh if choice in (None, "mesh") else from_file(choice)
