@@ -34,6 +34,9 @@ PICTURE_FOLDERS = (
     "Manually_Annotated/Manually_Annotated_Images",
     "Manually_Annotated_compressed/Manually_Annotated_Images",
 )
+MAX_NAME = 200
+"""Characters of a picture's name in a table; the official ones have less than 80."""
+
 MAX_LABEL_BYTES = 4096
 """Of an annotation; the official ones have less than 200."""
 
@@ -117,10 +120,11 @@ class AffectNet(ExpressionBuilder):
         columns = ("subDirectory_filePath", "expression")
         for name, label_id in csv_columns(table, columns, self.OBTAIN):
             key, suffix = os.path.splitext(name)
-            if suffix:
+            if suffix and "\0" not in name and len(name) <= MAX_NAME:
                 yield self._item(key, label_id, f"{folder}{name}")
             else:
-                yield LeftOut("missing files", key, f"{name!r} in {table.name} is no picture")
+                message = f"{name[:MAX_NAME]!r} in {table.name}: expected the name of a picture"
+                yield LeftOut("missing files", key[:MAX_NAME], message)
 
     @classmethod
     def write_synthetic(cls, root: Path, per_class: int = 2) -> None:

@@ -156,6 +156,7 @@ def test_a_picture_or_an_annotation_without_the_other(root, tmp_path):
 )
 def test_the_older_layout(tmp_path, lists, pictures):
     rows = [("689/a.jpg", 1), ("103/b.png", 7), ("103/c.jpg", 9), ("9/d.jpg", 12), ("9", 1)]
+    rows.append((f"9/{'x' * 300}.jpg", 8))
     root = older(tmp_path / "official", rows, lists, pictures)
     found = items(root)
     assert found[:2] == [
@@ -163,7 +164,7 @@ def test_the_older_layout(tmp_path, lists, pictures):
         Item("103/b", "contempt", f"{pictures}/103/b.png"),
     ]
     reasons = [item.reason for item in found[2:]]
-    assert reasons == ["without a label", "unknown labels", "missing files"]
+    assert reasons == ["without a label", "unknown labels", "missing files", "missing files"]
     done = build_folder("affectnet", root, tmp_path / "out", TemplateAnnotator())
     assert done.counts["category"]["train"]["written"] == 2
 
