@@ -13,12 +13,11 @@ from pathlib import Path
 from tokenize import TokenError
 
 import numpy as np
-from datasets import DatasetInfo
 
 from emo_llama.dataset_builders.base import ExpressionBuilder, Item, LeftOut
 from emo_llama.dataset_builders.synthetic import save_face
 from emo_llama.dataset_builders.tables import csv_columns
-from emo_llama.errors import InputNotFoundError, UsageError
+from emo_llama.errors import InputNotFoundError
 from emo_llama.labels import AFFECTNET, AFFECTNET_7
 
 __all__ = ["AffectNet"]
@@ -69,19 +68,12 @@ class AffectNet(ExpressionBuilder):
         "command that builds it."
     )
     LABELS = AFFECTNET
+    CLASS_COUNTS = (7, 8)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """`tuple[str, ...]`: Eight, or the first seven."""
         return AFFECTNET_7 if self.config.num_classes == len(AFFECTNET_7) else AFFECTNET
-
-    def _info(self) -> DatasetInfo:
-        """As of every builder, once the number of classes is known to be one of two."""
-        if self.config.num_classes not in (0, 7, 8):
-            raise UsageError(
-                f"num_classes {self.config.num_classes}: affectnet has 7 or 8 classes. Name one."
-            )
-        return super()._info()
 
     def find_splits(self) -> list[str]:
         """The official splits that are there.

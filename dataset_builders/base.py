@@ -143,6 +143,8 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
     LABELS: ClassVar[tuple[str, ...]] = ()
     RULES: ClassVar[tuple[str, ...]] = ("single",)
     FOLDS: ClassVar[int] = 1
+    CLASS_COUNTS: ClassVar[tuple[int, ...]] = ()
+    """Sizes of the label set, where there are several."""
     SHARD_ITEMS: ClassVar[int] = 2000
 
     BUILDER_CONFIG_CLASS = ExpressionConfig
@@ -324,6 +326,10 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
         if not 1 <= config.fold <= self.FOLDS:
             folds = f"folds 1 to {self.FOLDS}" if self.FOLDS > 1 else "no folds"
             raise UsageError(f"fold {config.fold}: {self.NAME} has {folds}. Name another --fold.")
+        if config.num_classes not in (0, *self.CLASS_COUNTS):
+            counts = " or ".join(map(str, self.CLASS_COUNTS)) or "no choice of"
+            given = f"num_classes {config.num_classes}"
+            raise UsageError(f"{given}: {self.NAME} has {counts} classes. Name another, or none.")
         if config.clips not in ("frames", "bytes"):
             raise UsageError(f"clips {config.clips!r}: expected frames or bytes")
         if config.name == "conversation" and config.annotator is None:
@@ -362,9 +368,11 @@ def inside(root: Path, file: str) -> Path:
         `Path`: Where it lies.
 
     Raises:
-        MediaError: The name leads out of the root.
+        MediaError: The name leads out of the root, or is none that a file can have.
     """
     name = PurePosixPath(file)
+    if "\0" in file or any(len(part.encode()) > 255 for part in name.parts):
+        raise MediaError(f"{file[:80]!r}: no file can have this name; correct the table.")
     if name.is_absolute() or ".." in name.parts:  # links are the user's own, and may lead out
         raise MediaError(f"{file}: leads out of the data set's folder; correct the table.")
     return root / name

@@ -15,7 +15,7 @@ from PIL import Image
 
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
 from emo_llama.evaluation.metrics import classification_metrics
-from emo_llama.labels import canonical
+from emo_llama.labels import label_name
 
 __all__ = ["SCORER", "LabelScorer", "evaluate_split", "read_split"]
 
@@ -134,11 +134,11 @@ def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[st
 
 def _columns(known: Sequence[str], wanted: Sequence[str]) -> list[int]:
     """For each label of the data, the model's column of it; names are compared across sets."""
-    names = [canonical(name) for name in known]
-    missing = [name for name in wanted if canonical(name) not in names]
+    names = [label_name(name) for name in known]
+    missing = [name for name in wanted if label_name(name) not in names]
     if missing:
         raise UsageError(
             f"the data has the labels {', '.join(missing)}, and the model knows only "
             f"{', '.join(known)}: evaluate a model that was trained on this label set"
         )
-    return [names.index(canonical(name)) for name in wanted]
+    return [names.index(label_name(name)) for name in wanted]

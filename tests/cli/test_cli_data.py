@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from emo_llama.cli import main
@@ -9,6 +11,50 @@ def test_list_names_what_each_data_set_needs(capsys):
     assert "ferplus:" in text
     assert "fer2013.csv" in text
     assert "fer2013new.csv" in text
+
+
+def test_list_tells_of_every_set_its_kind_classes_licence_and_source(capsys):
+    assert main(["data", "list"]) == 0
+    parts = re.split(r"^(?=\S)", capsys.readouterr().out, flags=re.MULTILINE)[1:]
+    names = ["ferplus", "rafdb", "affectnet", "dfew", "ferv39k", "mafw", "folder"]
+    assert [part.split(":")[0] for part in parts] == names
+    for part in parts:
+        fields = [line.split()[0] for line in part.splitlines()[1:]]
+        assert fields == ["kind", "classes", "needs", "get", "licence"]
+
+
+@pytest.mark.parametrize(("name", "labels"), [("rafdb", 7), ("mafw", 11)])
+def test_a_synthetic_layout_is_built_in_one_more_command(name, labels, tmp_path, capsys):
+    root, out = str(tmp_path / "drawn"), str(tmp_path / "built")
+    assert main(["data", "synthetic", name, "--out", root, "--per-class", "1"]) == 0
+    build = ["data", "build", name, "--root", root, "--out", out, "--landmarks", "none"]
+    assert main([*build, "--num-frames", "2"]) == 0
+    assert f"category train: {labels} read, {labels} written" in capsys.readouterr().out
+    assert main(["data", "synthetic", name, "--out", root]) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_the_rest_is_built(tmp_path, capsys):
+    root, out = tmp_path / "drawn", tmp_path / "built"
+    assert main(["data", "synthetic", "folder", "--out", str(root)]) == 0
+    broken = sorted(root.rglob("*.jpg"))[0]
+    broken.write_bytes(broken.read_bytes()[:200])
+    build = ["data", "build", "folder", "--root", str(root), "--out", str(out)]
+    assert main([*build, "--landmarks", "none"]) == 1
+    captured = capsys.readouterr()
+    assert broken.name in captured.err
+    assert "1 unreadable files" in captured.out
+    assert (out / "README.md").is_file()
+
+
+def test_a_dry_run_tells_the_price_and_asks_nobody(write_ferplus, tmp_path, capsys):
+    root, out = str(write_ferplus()), tmp_path / "built"
+    build = ["data", "build", "ferplus", "--root", root, "--out", str(out)]
+    assert main([*build, "--annotator", "openai", "--model", "gpt-4o", "--dry-run"]) == 0
+    assert "items: 21," in capsys.readouterr().out
+    assert not out.exists()
+    assert main([*build, "--annotator", "openai", "--dry-run"]) == 2
+    assert "--model NAME" in capsys.readouterr().err
 
 
 def test_build_prints_what_was_written(write_ferplus, tmp_path, capsys):
