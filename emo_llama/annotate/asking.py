@@ -82,8 +82,7 @@ class Asker:
         Raises:
             Unanswered: No answer came after all attempts.
             Stopped: The run ends.
-            Rejected: The endpoint does not take this request.
-            Refused: The model declines.
+            Refused: The model, its filter or the endpoint declines this one request.
             Malformed: The reply was cut off.
             EndpointError: Nothing more will be answered.
         """

@@ -76,7 +76,7 @@ class Malformed(Exception):
 
 
 class Refused(Exception):
-    """The model or its safety filter declines to answer; the message says why."""
+    """The model, its filter or the endpoint declines this one request; the message says why."""
 
 
 def label_words(label: str) -> tuple[str, ...]:

@@ -1,9 +1,9 @@
 """Two kinds of endpoint behind one protocol: a prompt and a picture in, the text of the reply out.
 
 Each client uses its provider's own SDK with the SDK's retries switched off, and sorts what can go
-wrong into four: worth asking again ([`Busy`]), not this request ([`Rejected`]), the model declines
-([`Refused`]), and no use in going on ([`~emo_llama.errors.EndpointError`]). Keys come from the
-environment only, and no message or reply that leaves a client holds one.
+wrong into three: worth asking again ([`Busy`]), this request is declined ([`Refused`]), and no use
+in going on ([`~emo_llama.errors.EndpointError`]). Keys come from the environment only, and no
+message or reply that leaves a client holds one.
 """
 
 import base64
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 from emo_llama.annotate.checks import Malformed, Refused
 from emo_llama.errors import EndpointError, UsageError, require
 
-__all__ = ["PROVIDERS", "Busy", "Client", "GeminiClient", "OpenAIClient", "Rejected", "make_client"]
+__all__ = ["PROVIDERS", "Busy", "Client", "GeminiClient", "OpenAIClient", "make_client"]
 
 MAX_TOKENS = 2048
 """Of a reply, with what a model thinks before it answers."""
@@ -47,10 +47,6 @@ class Busy(Exception):
         self.retry_after = retry_after
 
 
-class Rejected(Exception):
-    """The endpoint does not take this one request, for example a picture that it cannot read."""
-
-
 class Client(Protocol):
     """One endpoint."""
 
@@ -59,8 +55,7 @@ class Client(Protocol):
 
         Raises:
             Busy: Asking again may help.
-            Rejected: The endpoint does not take this request.
-            Refused: The model, or its filter, declines.
+            Refused: The model, its filter or the endpoint declines this one request.
             Malformed: The reply was cut off.
             EndpointError: Nothing more will be answered.
         """
@@ -226,9 +221,7 @@ class _Failure:
         if self.status in CLOSED:
             told = CLOSED[self.status].format(variable=variable)
             return EndpointError(f"HTTP {self.status}: {told}, then start the same command again.")
-        if re.search("content_filter|content_policy|safety", self.body):
-            return Refused(f"HTTP {self.status}: {body}")
-        return Rejected(f"HTTP {self.status}: {body}")
+        return Refused(f"HTTP {self.status}: {body}")
 
 
 def _key(variable: str, base_url: str) -> str:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from emo_llama.annotate.answers import Answer, AnswerFile
 from emo_llama.annotate.asking import Asker, Pace, Unanswered
 from emo_llama.annotate.checks import Malformed, Refused, read_caption, read_turns
-from emo_llama.annotate.clients import Rejected, make_client
+from emo_llama.annotate.clients import make_client
 from emo_llama.annotate.prices import (
     ANSWER_TOKENS,
     CAPTION_TOKENS,
@@ -46,9 +46,6 @@ __all__ = ["EndpointAnnotator", "EndpointOptions", "Report"]
 
 Checked = TypeVar("Checked")
 
-GIVE_UP_AFTER = 20
-"""Items in a row that got no answer; an endpoint that is down must not be asked for days."""
-
 
 @dataclass(frozen=True, slots=True)
 class EndpointOptions:
@@ -69,6 +66,9 @@ class EndpointOptions:
             How long to wait for a reply, seconds.
         retry_failed (`bool`, *optional*, defaults to `False`):
             Whether to ask again what was refused or could not be used in an earlier run.
+        give_up_after (`int`, *optional*, defaults to 50):
+            Items in a row without a conversation that end a run, since an endpoint that is down, or
+            refuses everything, must not be asked for days; 0: never.
         pace (`Pace`, *optional*):
             How fast to ask, and how patiently where no answer comes.
     """
@@ -80,6 +80,7 @@ class EndpointOptions:
     tries: int = 3
     timeout: float = 120.0
     retry_failed: bool = False
+    give_up_after: int = 50
     pace: Pace = field(default_factory=Pace)
 
 
@@ -95,15 +96,15 @@ class Report:
         written (`int`, *optional*, defaults to 0):
             Got a conversation.
         refused (`int`, *optional*, defaults to 0):
-            The model declined.
+            The model, its filter or the endpoint declined.
         malformed (`int`, *optional*, defaults to 0):
             No reply could be used.
         failed (`int`, *optional*, defaults to 0):
             No reply came; these are asked about again by the next run.
         problems (`list[Answer]`, *optional*):
             The items that were refused, malformed or failed, each with its reason.
-        failed_in_a_row (`int`, *optional*, defaults to 0):
-            Up to the last item.
+        in_a_row (`int`, *optional*, defaults to 0):
+            Items without a conversation since the last that got one.
     """
 
     items: int = 0
@@ -113,13 +114,15 @@ class Report:
     malformed: int = 0
     failed: int = 0
     problems: list[Answer] = field(default_factory=list)
-    failed_in_a_row: int = 0
+    in_a_row: int = 0
 
     def add(self, answer: Answer) -> None:
         """Count what became of an item."""
         setattr(self, answer.status, getattr(self, answer.status) + 1)
-        self.failed_in_a_row = self.failed_in_a_row + 1 if answer.status == "failed" else 0
-        if answer.status != "written":
+        if answer.status == "written":
+            self.in_a_row = 0
+        else:
+            self.in_a_row += 1
             self.problems.append(answer)
 
     def __str__(self) -> str:
@@ -194,7 +197,7 @@ class EndpointAnnotator:
             for record in records:
                 key = self._key(record)
                 while key in running:  # the same picture again: its answer serves both
-                    _collect(running, report, bar)
+                    self._collect(running, bar)
                 report.items += 1
                 if self._is_answered(key):
                     report.cached += 1
@@ -202,9 +205,9 @@ class EndpointAnnotator:
                     continue
                 running[key] = crew.submit(record, key)
                 if len(running) >= 2 * self.options.workers:
-                    _collect(running, report, bar)
+                    self._collect(running, bar)
             while running:
-                _collect(running, report, bar)
+                self._collect(running, bar)
         return report
 
     def __call__(self, record: ExpressionRecord) -> list[Message] | None:
@@ -270,6 +273,21 @@ class EndpointAnnotator:
             f"{counts['malformed']:,} malformed, {counts['unanswered']:,} without an answer."
         )
 
+    def _collect(self, running: dict[str, Future[Answer]], bar: tqdm) -> None:
+        """Count the items that are done, at least one."""
+        report, limit = self.report, self.options.give_up_after
+        done = wait(running.values(), return_when=FIRST_COMPLETED).done
+        for key in [key for key, future in running.items() if future in done]:
+            report.add(running.pop(key).result())
+            bar.update()
+        if limit and report.in_a_row >= limit:
+            last = report.problems[-1]
+            raise EndpointError(
+                f"{report.in_a_row} items in a row got no conversation, the last ({last.item}) "
+                f"because: {last.reason}. Put that right and start the same command again, or "
+                "allow more in a row; nothing that was answered is asked twice."
+            )
+
     def _key(self, record: ExpressionRecord) -> str:
         return answer_key("conversation", self.options.provider, self.options.model, record)
 
@@ -324,7 +342,7 @@ class _Crew:
             answer = Answer(key, record.id, "refused", reason=str(error))
         except Malformed as error:
             answer = Answer(key, record.id, "malformed", reason=str(error), reply=error.reply)
-        except (Unanswered, Rejected, MediaError) as error:
+        except (Unanswered, MediaError) as error:
             return Answer(key, record.id, "failed", reason=str(error))
         self._keep(answer)
         return answer
@@ -351,17 +369,3 @@ class _Crew:
             except Malformed as error:
                 request = f"{prompt}\nAn earlier reply could not be used: {error}."
         return check(asker.ask(request, picture))
-
-
-def _collect(running: dict[str, Future[Answer]], report: Report, bar: tqdm) -> None:
-    """Count the items that are done, at least one."""
-    done = wait(running.values(), return_when=FIRST_COMPLETED).done
-    for key in [key for key, future in running.items() if future in done]:
-        report.add(running.pop(key).result())
-        bar.update()
-    if report.failed_in_a_row >= GIVE_UP_AFTER:
-        raise EndpointError(
-            f"{report.failed_in_a_row} items in a row got no answer, the last one because: "
-            f"{report.problems[-1].reason}. See whether the endpoint is up, then start the same "
-            "command again; nothing that was answered is asked twice."
-        )

@@ -86,10 +86,10 @@ class EndpointServer(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
         self.shutdown()
         self.server_close()
-        assert not self.errors, self.errors
+        assert error or not self.errors, self.errors
 
     def handle_error(self, request, client_address) -> None:
         """Clients that hang up are part of the tests; anything else is not."""
@@ -105,7 +105,11 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        length = int(self.headers["Content-Length"])
+        data = self.rfile.read(length)
+        if len(data) < length:
+            raise ConnectionError("the client was killed")
+        body = json.loads(data)
         self.gemini = self.path.endswith(":generateContent")
         prompt, image = _gemini_request(body) if self.gemini else _openai_request(body)
         row = self.server.rows.get(_name(image), -1)

@@ -114,7 +114,7 @@ def test_a_time_out_is_asked_again(asked, provider):
         ("cut", "malformed", "cut off at 2048", 3),
         ("torn", "malformed", "not JSON", 3),
         ("500", "failed", "HTTP 500, 4 times", 4),
-        ("422", "failed", r"HTTP 422: .*\[key\]", 1),
+        ("422", "refused", r"HTTP 422: .*\[key\]", 1),
     ],
 )
 def test_what_never_gets_better_is_counted_and_listed(
@@ -174,10 +174,20 @@ def test_a_closed_door_ends_the_run_and_loses_nothing(asked, provider, status):
     assert annotator.report.written == 48
 
 
-def test_an_endpoint_that_is_down_is_given_up(asked):
-    with pytest.raises(EndpointError, match="in a row got no answer, .* HTTP 500, 2 times"):
-        pace = replace(QUICK, retries=1)
-        asked(lambda row, attempt: "500", list(drawn_records(200)), workers=2, pace=pace)
+@pytest.mark.parametrize(
+    ("behaviour", "reason"), [("500", "HTTP 500, 2 times"), ("refusal", "not describe")]
+)
+def test_an_endpoint_that_is_of_no_use_is_given_up(asked, behaviour, reason):
+    records, pace = list(drawn_records(40)), replace(QUICK, retries=1)
+
+    def script(row, attempt):
+        return "good" if row == 5 else behaviour
+
+    options = {"workers": 2, "pace": pace, "give_up_after": 10}
+    with pytest.raises(EndpointError, match=rf"1\d items in a row .*{reason}.*Put that"):
+        asked(script, records, **options)
+    report = asked(script, records, **options | {"give_up_after": 0}).report
+    assert adds_up(report) and report.items == 40 and (report.cached > 10) is (behaviour != "500")
 
 
 def test_a_pause_of_hours_ends_the_run(asked, monkeypatch):
