@@ -57,6 +57,12 @@ def add_options(build: argparse.ArgumentParser) -> None:
         "--requests-per-minute", type=float, default=0.0, metavar="N", help="at most; 0: any"
     )
     endpoint.add_argument(
+        "--tries", type=int, default=3, metavar="N", help="requests until an answer can be used"
+    )
+    endpoint.add_argument(
+        "--give-up-after", type=int, default=50, metavar="N", help="failures in a row; 0: never"
+    )
+    endpoint.add_argument(
         "--retry-failed", action="store_true", help="ask again what was refused or malformed"
     )
     endpoint.add_argument("--dry-run", action="store_true", help="print items, tokens and price")
@@ -94,6 +100,8 @@ def make_annotator(args: argparse.Namespace) -> "TemplateAnnotator | EndpointAnn
         args.model,
         args.base_url,
         workers=args.workers,
+        tries=args.tries,
+        give_up_after=args.give_up_after,
         retry_failed=args.retry_failed,
         pace=Pace(args.requests_per_minute),
     )
