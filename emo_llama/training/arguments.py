@@ -28,6 +28,9 @@ class RecipeArguments:
             the face network's own backbone, which has learned the same votes.
         face_info_mining (`str`, *optional*, defaults to `"both"`):
             Clues of a model from scratch: `"both"`, `"global"`, `"local"` or `"off"`.
+        augment_faces (`int`, *optional*, defaults to 0):
+            For data that are face crops: side, in pixels, at which they are shown, each time with
+            the random changes of [`emo_llama.training.augmentation`]. 0 shows them as they are.
         export_to (`str`, *optional*):
             Folder that receives the finished model; an older one is replaced.
     """
@@ -39,4 +42,5 @@ class RecipeArguments:
     encoders: str | None = None
     tower: Literal["generic", "face"] = "generic"
     face_info_mining: Literal["both", "global", "local", "off"] = "both"
+    augment_faces: int = 0
     export_to: str | None = None

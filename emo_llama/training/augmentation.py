@@ -1,6 +1,11 @@
 """Random changes of face crops that leave the expression as it is; landmarks move along."""
 
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 import torch
+from PIL import Image
 from torch.nn import functional as F
 
 # Which landmark stands where when the face is mirrored (iBUG 68).
@@ -62,3 +67,33 @@ def augment(
         :, None, None, None
     ]
     return torch.where(blank, 0.5, images), moved
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentedFaces:
+    """A transform of `datasets.Dataset.with_transform` that changes the pictures of each row.
+
+    Frozen encoders know the faces that taught them better than any others. Shown unchanged, these
+    would teach the language model to trust its encoders more than it should.
+
+    Args:
+        size (`int`): Side of the pictures that come out, in pixels.
+    """
+
+    size: int
+
+    def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Columns of a batch of rows -> the same with changed `images`, mode L."""
+        side = (self.size, self.size)
+        images = [
+            image.convert("L").resize(side, Image.Resampling.BICUBIC)
+            for pictures in rows["images"]
+            for image in pictures
+        ]
+        pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))[:, None] / 255
+        changed, _ = augment(pixels, torch.zeros(len(images), len(MIRROR), 2), self.size)
+        arrays = iter((changed[:, 0] * 255).round().to(torch.uint8).numpy())
+        pictures = [
+            [Image.fromarray(next(arrays)) for _ in pictures] for pictures in rows["images"]
+        ]
+        return rows | {"images": pictures}

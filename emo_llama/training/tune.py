@@ -21,6 +21,7 @@ from emo_llama.loading import load_model
 from emo_llama.modeling import EmoLlamaForConditionalGeneration
 from emo_llama.recognizer import EmotionRecognizer
 from emo_llama.training.arguments import RecipeArguments
+from emo_llama.training.augmentation import AugmentedFaces
 from emo_llama.training.card import write_card
 from emo_llama.training.scratch import build_from_scratch, changed_settings, note_minutes
 
@@ -128,7 +129,7 @@ def _tune(
     trainer = SFTTrainer(
         model=model,
         args=sft,
-        train_dataset=training_rows(data, recipe.conversation_share, sft.seed),
+        train_dataset=_shown(data, recipe, sft.seed),
         processing_class=processor,
         peft_config=get_peft_config(peft),
     )
@@ -158,6 +159,14 @@ def freeze(model: EmoLlamaForConditionalGeneration, parts: list[str]) -> None:
         if part is not None:
             part.requires_grad_(False)
     model.train()
+
+
+def _shown(data: Path, recipe: RecipeArguments, seed: int) -> Dataset:
+    """The rows of an epoch, their pictures changed at random where the recipe asks for it."""
+    rows = training_rows(data, recipe.conversation_share, seed)
+    return (
+        rows.with_transform(AugmentedFaces(recipe.augment_faces)) if recipe.augment_faces else rows
+    )
 
 
 def training_rows(data: Path, conversation_share: float, seed: int) -> Dataset:
