@@ -7,12 +7,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from datasets import Dataset, Features, List, Value
+from datasets import Image as ImageFeature
 from PIL import Image
 from safetensors.torch import load_file
 
 from emo_llama.errors import DataFormatError
 from emo_llama.testing import tiny_face_config
-from emo_llama.training.augmentation import MIRROR, augment
+from emo_llama.training.augmentation import MIRROR, AugmentedFaces, augment
 from emo_llama.training.face import FaceBatches, FaceStage, train_face
 from emo_llama.training.face_data import FaceTable, fairface_table, ferplus_table
 
@@ -121,3 +123,18 @@ def test_fairface_faces_are_framed_by_their_eyes_and_mouth(tmp_path):
 def test_a_folder_without_fairface_is_named(tmp_path):
     with pytest.raises(DataFormatError, match=r"train-\*\.parquet"):
         fairface_table(tmp_path, tmp_path, 64)
+
+
+def test_augmented_faces_change_the_pictures_of_a_row_and_nothing_else():
+    image = Image.fromarray(np.arange(48 * 48, dtype=np.uint8).reshape(48, 48))
+    rows = Dataset.from_dict(
+        {"images": [[image], [image, image]], "messages": ["a", "b"]},
+        features=Features({"images": List(ImageFeature()), "messages": Value("string")}),
+    ).with_transform(AugmentedFaces(32))
+    torch.manual_seed(0)
+    first, again = rows[:2], rows[:2]
+    assert first["messages"] == ["a", "b"]
+    assert [len(pictures) for pictures in first["images"]] == [1, 2]
+    assert {picture.size for pictures in first["images"] for picture in pictures} == {(32, 32)}
+    assert np.asarray(first["images"][0][0]).std() > 10
+    assert not np.array_equal(first["images"][0][0], again["images"][0][0])
