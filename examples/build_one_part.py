@@ -5,7 +5,7 @@ Any engine that runs a command with a number does: a Slurm array, `ray job submi
     python examples/build_one_part.py affectnet AffectNet/ parts/ --index 3 --count 32
 
 Slurm (`sbatch --array=0-31 part.sh`): `--index $SLURM_ARRAY_TASK_ID --count 32`. Every part writes
-Parquet files of its own below `parts/category/`; `load_dataset("parquet", ...)` reads them together.
+Parquet files of its own below `parts/category/`; `load_dataset("parquet", ...)` reads all of them.
 """
 
 import argparse
@@ -36,9 +36,7 @@ def main() -> None:
         places = Dataset.from_dict({"place": range(len(entries))})
         mine = places.shard(args.count, args.index, contiguous=True)["place"]
         path = folder / f"{args.name}-{split}-{args.index:05d}-of-{args.count:05d}.parquet"
-        writer = ParquetWriter(
-            features=builder.info.features, path=str(path), writer_batch_size=64
-        )
+        writer = ParquetWriter(features=builder.info.features, path=str(path), writer_batch_size=64)
         counts, problems = Counter[str](), list[LeftOut]()
         for _, row in builder.rows(split, (entries[place] for place in mine), counts, problems):
             writer.write(row)

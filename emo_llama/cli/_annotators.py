@@ -40,6 +40,11 @@ def add_options(build: argparse.ArgumentParser) -> None:
         "installed), nowhere, or a file with the arrays row_index (N,), found (N,) and landmarks "
         "(N, 68, 2)",
     )
+    _add_endpoint(build)
+
+
+def _add_endpoint(build: argparse.ArgumentParser) -> None:
+    """Options of the annotators that ask a model."""
     endpoint = build.add_argument_group(
         "the annotators openai and gemini",
         "Keys are read from OPENAI_API_KEY and GEMINI_API_KEY only. openai is any endpoint of that "
