@@ -68,7 +68,7 @@ def test_rows_that_cannot_be_evaluated(copied):
     rows = list(read_split(copied, "test"))
     with pytest.raises(DataFormatError, match="must share label set and rule"):
         evaluate_split(Fixed(FERPLUS), [*rows, rows[0] | {"rule": "argmax"}])
-    path = copied / "category" / "ferplus-test.parquet"
+    path = copied / "category" / "ferplus-test-00000.parquet"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DataFormatError, match="cannot be read to its end"):
         evaluate_split(Fixed(FERPLUS), read_split(copied, "test"))
