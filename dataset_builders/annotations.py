@@ -7,6 +7,7 @@ back with [`join_pictures`], by the id of each row.
 
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,7 @@ def join_pictures(
     choices = _report(folder)["choices"]
     features = CLIP_FEATURES if choices["clips"] == "bytes" else FEATURES
     settings = {"folder": str(folder), "root": str(root), "config": config, "split": split}
+    settings["made"] = (folder / REPORT).stat().st_mtime_ns  # of another copy: not out of the cache
     try:
         return datasets.Dataset.from_generator(_joined, features=features, gen_kwargs=settings)
     except DatasetGenerationError as error:
@@ -103,11 +105,10 @@ def join_pictures(
         raise
 
 
-def _joined(folder: str, root: str, config: str, split: str) -> Iterator[dict[str, Any]]:
+def _joined(folder: str, root: str, config: str, split: str, made: int) -> Iterator[dict[str, Any]]:
     """Annotations with the pictures of the items that they are about."""
     choices = _report(Path(folder))["choices"]
-    names = BuildOptions.__dataclass_fields__
-    options = BuildOptions(**{name: choices[name] for name in names})
+    options = BuildOptions(**{option.name: choices[option.name] for option in fields(BuildOptions)})
     rows = datasets.load_dataset(folder, config, split=split)
     places = {name: place for place, name in enumerate(rows["id"])}
     builder = make_builder(choices["name"], "category", root, options)

@@ -6,6 +6,7 @@ and asks the annotator. A picture that cannot be read is left out, named and cou
 a build. Writing shards is left to `sharding`, labels to the builders.
 """
 
+import abc
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any, ClassVar
 import datasets
 
 from emo_llama.dataset_builders.clips import read_clip
+from emo_llama.dataset_builders.options import BuildOptions
 from emo_llama.dataset_builders.schema import (
     CLIP_FEATURES,
     FEATURES,
@@ -87,32 +89,14 @@ Entry = tuple[int, Item | LeftOut]
 
 
 @dataclass
-class ExpressionConfig(datasets.BuilderConfig):
-    """What to build from a data set.
+class ExpressionConfig(BuildOptions, datasets.BuilderConfig):
+    """What to build from a data set: the choices of [`BuildOptions`], and who writes.
 
     Args:
-        rule (`str`, *optional*, defaults to `""`):
-            One of the builder's `RULES`; the first where none is named.
-        keep_repeats (`bool`, *optional*, defaults to `False`):
-            Whether training rows stay whose very picture is held out too.
-        fold (`int`, *optional*, defaults to 1):
-            Which of the official folds, counted from 1.
-        clips (`str`, *optional*, defaults to `"frames"`):
-            `"frames"`: clips as sampled frames; `"bytes"`: clips as the files that they are.
-        num_frames (`int`, *optional*, defaults to 8):
-            Frames that stand for a clip.
-        num_classes (`int`, *optional*, defaults to 0):
-            Size of the label set, where a data set has several; 0: the usual one.
         annotator (`Annotator`, *optional*):
             Writes the conversation about a record; the configuration `conversation` needs one.
     """
 
-    rule: str = ""
-    keep_repeats: bool = False
-    fold: int = 1
-    clips: str = "frames"
-    num_frames: int = 8
-    num_classes: int = 0
     annotator: Annotator | None = field(default=None, repr=False)
 
 
@@ -170,14 +154,15 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
         """`str`: How a label follows from what annotators said."""
         return self.config.rule or self.RULES[0]
 
+    @abc.abstractmethod
     def find_splits(self) -> list[str]:
         """Names of the splits that the files hold, out of train, validation and test.
 
         Raises:
             InputNotFoundError: A file that is needed is missing.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def read_items(self, split: str) -> Iterator[Item | LeftOut]:
         """Every item of a split in the official order, without opening any picture.
 
@@ -185,9 +170,9 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
             InputNotFoundError: A file that is needed is missing.
             DataFormatError: A table is damaged.
         """
-        raise NotImplementedError
 
     @classmethod
+    @abc.abstractmethod
     def write_synthetic(cls, root: Path, per_class: int = 2) -> None:
         """Writes a small copy of the official layout with drawn faces, to try the pipeline on.
 
@@ -195,7 +180,6 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
             root (`Path`): Folder to write.
             per_class (`int`, *optional*, defaults to 2): Items of each class and split.
         """
-        raise NotImplementedError
 
     def entries(self, split: str) -> Iterator[Entry]:
         """The items of a split, each once: a second one of the same key is left out."""

@@ -23,6 +23,7 @@ from emo_llama.dataset_builders.ferplus import FerPlus
 from emo_llama.dataset_builders.ferv39k import Ferv39k
 from emo_llama.dataset_builders.folder import Folder
 from emo_llama.dataset_builders.mafw import Mafw
+from emo_llama.dataset_builders.options import BuildOptions
 from emo_llama.dataset_builders.rafdb import RafDb
 from emo_llama.dataset_builders.schema import Annotator
 from emo_llama.dataset_builders.sharding import Shard, write_split
@@ -39,27 +40,6 @@ REPORT = "report.json"
 
 
 @dataclass(frozen=True, slots=True)
-class BuildOptions:
-    """Choices that change what is built; each is explained in [`ExpressionConfig`].
-
-    Args:
-        rule (`str`, *optional*, defaults to `""`): How a label follows from votes.
-        keep_repeats (`bool`, *optional*, defaults to `False`): Keep repeats of held-out pictures.
-        fold (`int`, *optional*, defaults to 1): The official fold.
-        clips (`str`, *optional*, defaults to `"frames"`): `"frames"` or `"bytes"`.
-        num_frames (`int`, *optional*, defaults to 8): Frames of a clip.
-        num_classes (`int`, *optional*, defaults to 0): Size of the label set; 0: the usual one.
-    """
-
-    rule: str = ""
-    keep_repeats: bool = False
-    fold: int = 1
-    clips: str = "frames"
-    num_frames: int = 8
-    num_classes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Built:
     """What a build did.
 
@@ -69,7 +49,7 @@ class Built:
         labels (`tuple[str, ...]`):
             The label set, in order.
         problems (`list[dict[str, str]]`):
-            Items that could not be used, each with `config`, `split`, `item`, `reason`, `message`.
+            Items that could not be used, each with `split`, `item`, `reason`, `message`.
     """
 
     counts: Counts
@@ -231,7 +211,7 @@ def _sum(counts: Any) -> Counter[str]:
 
 def _problems(shards: dict[str, dict[str, list[Shard]]]) -> list[dict[str, str]]:
     """Every item that could not be used; one that both configurations met is told once."""
-    found = {}
+    found: dict[tuple[str, ...], dict[str, str]] = {}
     for splits in shards.values():
         for split, parts in splits.items():
             for problem in (problem for shard in parts for problem in shard.problems):

@@ -5,6 +5,7 @@ folders. A builder lists the names that are met and reads its own tables; this m
 first that is there, and says what it looked for where none is.
 """
 
+import abc
 import os
 import re
 from collections.abc import Iterator
@@ -62,13 +63,13 @@ class ClipBuilder(ExpressionBuilder):
     FIRST_ID: ClassVar[int] = 1
     """The id of the first label."""
 
+    @abc.abstractmethod
     def read_table(self, path: Path) -> Iterator[ListedClip]:
         """Every clip of one split, in the official order.
 
         Raises:
             DataFormatError: The table is damaged.
         """
-        raise NotImplementedError
 
     def find_splits(self) -> list[str]:
         """Both official splits, once their tables and a folder of clips are known to be there."""

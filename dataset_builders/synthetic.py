@@ -54,23 +54,24 @@ def draw_face(label: str, seed: int = 0, size: int = 100) -> Image.Image:
     """
     curve, opening, eyes, brows = SHAPES[label]
     scale = size / 48
-
-    def at(*points: int) -> tuple[float, ...]:
-        return tuple(scale * point for point in points)
-
     width = max(1, round(2 * scale))
     image = Image.new("RGB", (size, size), (40 + seed % 64, 60, 80))
     draw = ImageDraw.Draw(image)
-    draw.ellipse(at(5, 2, 43, 46), fill=(150 + seed // 64 % 80, 140, 120))
+    draw.ellipse(_at(scale, 5, 2, 43, 46), fill=(150 + seed // 64 % 80, 140, 120))
     for x in (16, 32):
-        draw.ellipse(at(x - 4, 18 - eyes, x + 4, 18 + eyes), fill="white")
-        draw.ellipse(at(x - 1, 17, x + 1, 19), fill="black")
-        draw.line(at(x - 5, 11 + brows, x + 5, 11 + brows), fill=(30, 20, 10), width=width)
-    draw.line(at(24, 22, 24, 29), fill=(100 + seed // 5120 % 100, 80, 70), width=width)
-    draw.line(at(16, 36 - curve, 24, 36, 32, 36 - curve), fill=(60, 10, 10), width=width)
+        draw.ellipse(_at(scale, x - 4, 18 - eyes, x + 4, 18 + eyes), fill="white")
+        draw.ellipse(_at(scale, x - 1, 17, x + 1, 19), fill="black")
+        draw.line(_at(scale, x - 5, 11 + brows, x + 5, 11 + brows), fill=(30, 20, 10), width=width)
+    draw.line(_at(scale, 24, 22, 24, 29), fill=(100 + seed // 5120 % 100, 80, 70), width=width)
+    draw.line(_at(scale, 16, 36 - curve, 24, 36, 32, 36 - curve), fill=(60, 10, 10), width=width)
     if opening:
-        draw.ellipse(at(19, 36, 29, 36 + opening), fill=(60, 10, 10))
+        draw.ellipse(_at(scale, 19, 36, 29, 36 + opening), fill=(60, 10, 10))
     return image
+
+
+def _at(scale: float, *points: int) -> tuple[float, ...]:
+    """Points of the 48-pixel drawing in pixels."""
+    return tuple(scale * point for point in points)
 
 
 def save_face(path: Path, label: str, seed: int = 0, size: int = 100) -> None:

@@ -86,14 +86,14 @@ class FaceXFormerFusion(nn.Module):
         # 1x1 convolution. All of that is linear, so each map is mixed on its own, small grid.
         size = feature_maps[0].shape[-2:]
         mixers = self.fuse.weight[:, :, 0, 0].chunk(len(feature_maps), dim=1)[::-1]
-        fused = 0
+        mixed = []
         for projection, mixer, feature_map in zip(
             self.projections, mixers, feature_maps, strict=True
         ):
             states = F.linear(projection(feature_map.permute(0, 2, 3, 1)), mixer)
             states = states.permute(0, 3, 1, 2)  # (B, d, h_i, w_i)
-            fused = fused + F.interpolate(states, size=size, mode="bilinear", align_corners=False)
-        return fused
+            mixed.append(F.interpolate(states, size=size, mode="bilinear", align_corners=False))
+        return sum(mixed[1:], mixed[0])
 
 
 class FaceXFormerPositionEmbedding(nn.Module):

@@ -6,40 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image, ImageDraw
+
+from emo_llama.dataset_builders.synthetic import draw_face
 
 HEADER = "neutral happiness surprise sadness anger disgust fear contempt unknown NF".split()
 EXPRESSIONS = HEADER[:8]
-# How a drawn face of each expression looks: curve of the mouth, its opening, eyes, brows, pixels.
-SHAPES = {
-    "neutral": (0, 0, 2, 0),
-    "happiness": (4, 3, 2, 0),
-    "surprise": (0, 7, 4, -3),
-    "sadness": (-4, 0, 1, 1),
-    "anger": (-2, 2, 1, 3),
-    "disgust": (-3, 1, 1, 2),
-    "fear": (-1, 4, 4, -2),
-    "contempt": (1, 0, 2, 1),
-}
-
 Row = tuple[str, str, Sequence[int]]
-
-
-def draw_face(expression: str, seed: int = 0) -> Image.Image:
-    """A grey 48x48 face; two seeds never give the same pixels."""
-    curve, opening, eyes, brows = SHAPES[expression]
-    image = Image.new("L", (48, 48), 40 + seed % 60)
-    draw = ImageDraw.Draw(image)
-    draw.ellipse((5, 2, 43, 46), fill=150 + seed // 60 % 80)
-    for x in (16, 32):
-        draw.ellipse((x - 4, 18 - eyes, x + 4, 18 + eyes), fill=245)
-        draw.ellipse((x - 1, 17, x + 1, 19), fill=10)
-        draw.line((x - 5, 11 + brows, x + 5, 11 + brows), fill=30, width=2)
-    draw.line((24, 22, 24, 29), fill=100)
-    draw.line((16, 36 - curve, 24, 36, 32, 36 - curve), fill=20, width=2)
-    if opening:
-        draw.ellipse((19, 36, 29, 36 + opening), fill=20)
-    return image
 
 
 def votes_for(expression: str, count: int = 9, second: str = "neutral") -> list[int]:
@@ -74,7 +46,7 @@ def write_files(folder: Path, rows: Sequence[Row] | None = None) -> Path:
         vote_rows.writerow(["Usage", "Image name", *HEADER])
         for index, (usage, expression, counts) in enumerate(table):
             seed = 25 if rows is None and index == 23 else index
-            pixels = " ".join(map(str, draw_face(expression, seed).tobytes()))
+            pixels = " ".join(map(str, draw_face(expression, seed, 48).getchannel("R").tobytes()))
             image_rows.writerow([0, pixels, usage])
             # The official names are no row numbers, and some are missing.
             vote_rows.writerow([usage, f"fer{index * 3:07d}.png" if index % 5 else "", *counts])

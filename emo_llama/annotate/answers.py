@@ -5,16 +5,17 @@ that is killed while it writes leaves a torn last line, which is passed over. On
 are held in memory, no answers.
 """
 
-import fcntl
 import json
 import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from filelock import FileLock, Timeout
 
 from emo_llama.errors import UsageError
 
@@ -114,10 +115,10 @@ class AnswerFile:
             raise UsageError(
                 f"{self.path}: answers cannot be kept here ({error}). Name another file."
             ) from error
-        with file:
+        with file, ExitStack() as held:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+                held.enter_context(FileLock(f"{self.path}.lock", timeout=0))
+            except Timeout as error:
                 raise UsageError(
                     f"{self.path}: another run is writing it. Wait for that one, or name another "
                     "file of answers."

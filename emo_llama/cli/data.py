@@ -118,6 +118,7 @@ def _list(args: argparse.Namespace) -> int:
 
 def _build(args: argparse.Namespace) -> int:
     """Build, and print what was written."""
+    from emo_llama.annotate.endpoint import EndpointAnnotator
     from emo_llama.dataset_builders.build import BuildOptions, build_folder
 
     options = BuildOptions(
@@ -131,7 +132,7 @@ def _build(args: argparse.Namespace) -> int:
     if args.num_proc < 1:
         raise UsageError(f"--num-proc {args.num_proc}: expected 1 or more")
     annotator = _annotators.make_annotator(args)
-    if args.dry_run:
+    if args.dry_run and isinstance(annotator, EndpointAnnotator):
         return _estimate(args, annotator, options)
     done = build_folder(
         args.name,
@@ -143,7 +144,9 @@ def _build(args: argparse.Namespace) -> int:
         resume=args.resume,
     )
     _tell(done, args.out)
-    unanswered = [] if args.annotator == "template" else _annotators.tell(annotator)
+    unanswered = []
+    if isinstance(annotator, EndpointAnnotator):
+        unanswered = _annotators.tell(annotator)
     return 1 if done.problems or unanswered else 0
 
 

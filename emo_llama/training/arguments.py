@@ -29,8 +29,9 @@ class RecipeArguments:
         face_info_mining (`str`, *optional*, defaults to `"both"`):
             Clues of a model from scratch: `"both"`, `"global"`, `"local"` or `"off"`.
         augment_faces (`int`, *optional*, defaults to 0):
-            For data that are face crops: side, in pixels, at which they are shown, each time with
-            the random changes of [`emo_llama.training.augmentation`]. 0 shows them as they are.
+            For data that are face crops: side, in pixels, at which they are shown in grey, each
+            time with the random changes of [`emo_llama.training.augmentation`]. 0 shows them as
+            they are.
         export_to (`str`, *optional*):
             Folder that receives the finished model; an older one is replaced.
     """
