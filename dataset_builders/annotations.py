@@ -19,6 +19,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from emo_llama.dataset_builders.base import Item
 from emo_llama.dataset_builders.build import REPORT, BuildOptions, make_builder
+from emo_llama.dataset_builders.crops import Cropper
 from emo_llama.dataset_builders.schema import CLIP_FEATURES, FEATURES
 from emo_llama.errors import DataFormatError, EmoLlamaError, InputNotFoundError, UsageError
 
@@ -71,7 +72,11 @@ rows = join_pictures("this folder", "folder of the official files", "category", 
 
 
 def join_pictures(
-    folder: str | Path, root: str | Path, config: str = "category", split: str = "train"
+    folder: str | Path,
+    root: str | Path,
+    config: str = "category",
+    split: str = "train",
+    cropper: Cropper | None = None,
 ) -> datasets.Dataset:
     """Put the pictures of one's own copy of a data set back to their annotations.
 
@@ -84,6 +89,8 @@ def join_pictures(
             `"category"` or `"conversation"`.
         split (`str`, *optional*, defaults to `"train"`):
             The split.
+        cropper (`Cropper`, *optional*):
+            Needed where the folder was built with `--faces detect` or `auto`.
 
     Returns:
         `datasets.Dataset`: The rows in the columns of a built folder, in the official order.
@@ -95,8 +102,14 @@ def join_pictures(
     folder = Path(folder)
     choices = _report(folder)["choices"]
     features = CLIP_FEATURES if choices["clips"] == "bytes" else FEATURES
-    settings = {"folder": str(folder), "root": str(root), "config": config, "split": split}
-    settings["made"] = (folder / REPORT).stat().st_mtime_ns  # of another copy: not out of the cache
+    settings = {
+        "folder": str(folder),
+        "root": str(root),
+        "config": config,
+        "split": split,
+        "cropper": cropper,
+        "made": (folder / REPORT).stat().st_mtime_ns,  # of another copy: not out of the cache
+    }
     try:
         return datasets.Dataset.from_generator(_joined, features=features, gen_kwargs=settings)
     except DatasetGenerationError as error:
@@ -105,13 +118,16 @@ def join_pictures(
         raise
 
 
-def _joined(folder: str, root: str, config: str, split: str, made: int) -> Iterator[dict[str, Any]]:
+def _joined(
+    folder: str, root: str, config: str, split: str, cropper: Cropper | None, made: int
+) -> Iterator[dict[str, Any]]:
     """Annotations with the pictures of the items that they are about."""
     choices = _report(Path(folder))["choices"]
-    options = BuildOptions(**{option.name: choices[option.name] for option in fields(BuildOptions)})
+    names = [option.name for option in fields(BuildOptions)]
+    options = BuildOptions(**{name: choices[name] for name in names if name in choices})
     rows = datasets.load_dataset(folder, config, split=split)
     places = {name: place for place, name in enumerate(rows["id"])}
-    builder = make_builder(choices["name"], "category", root, options)
+    builder = make_builder(choices["name"], "category", root, options, cropper=cropper)
     for index, item in builder.entries(split):
         if not isinstance(item, Item):
             continue

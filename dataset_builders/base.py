@@ -10,13 +10,15 @@ import abc
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar
 
 import datasets
 
 from emo_llama.dataset_builders.clips import read_clip
-from emo_llama.dataset_builders.options import BuildOptions
+from emo_llama.dataset_builders.crops import Cropper, NoFaceError, crop_faces
+from emo_llama.dataset_builders.files import inside, read_picture
+from emo_llama.dataset_builders.options import FACES, BuildOptions
 from emo_llama.dataset_builders.schema import (
     CLIP_FEATURES,
     FEATURES,
@@ -27,9 +29,9 @@ from emo_llama.dataset_builders.schema import (
     category_messages,
 )
 from emo_llama.errors import InputNotFoundError, MediaError, UsageError
-from emo_llama.media import MAX_IMAGE_BYTES, VIDEO_SUFFIXES, check_file, read_image
+from emo_llama.media import VIDEO_SUFFIXES
 
-__all__ = ["CONFIGS", "Entry", "ExpressionBuilder", "ExpressionConfig", "Item", "LeftOut", "inside"]
+__all__ = ["CONFIGS", "Entry", "ExpressionBuilder", "ExpressionConfig", "Item", "LeftOut"]
 
 CONFIGS = ("category", "conversation")
 """Configurations of every built data set; the first is the default."""
@@ -95,9 +97,12 @@ class ExpressionConfig(BuildOptions, datasets.BuilderConfig):
     Args:
         annotator (`Annotator`, *optional*):
             Writes the conversation about a record; the configuration `conversation` needs one.
+        cropper (`Cropper`, *optional*):
+            Finds the faces where `faces` is `"detect"`.
     """
 
     annotator: Annotator | None = field(default=None, repr=False)
+    cropper: Cropper | None = field(default=None, repr=False)
 
 
 def _config(name: str) -> ExpressionConfig:
@@ -130,6 +135,8 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
     CLASS_COUNTS: ClassVar[tuple[int, ...]] = ()
     """Sizes of the label set, where there are several."""
     SHARD_ITEMS: ClassVar[int] = 2000
+    USUAL_FACES: ClassVar[str] = "none"
+    """What `emo-llama data build` does to pictures unless told: `faces` of [`BuildOptions`]."""
 
     BUILDER_CONFIG_CLASS = ExpressionConfig
     BUILDER_CONFIGS = [_config(name) for name in CONFIGS]
@@ -204,7 +211,8 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
 
         Raises:
             InputNotFoundError: There is no such file.
-            MediaError: It cannot be read, or its name leads out of the root.
+            MediaError: It cannot be read, its name leads out of the root, or faces are asked for
+                and it shows none.
         """
         path = inside(self.root, item.file)
         video = b""
@@ -225,7 +233,8 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
         kind: str = "image",
         video: bytes = b"",
     ) -> ExpressionRecord:
-        """An item with its pictures in the common schema."""
+        """An item with its pictures, or the faces in them, in the common schema."""
+        images, note = self._faces(images)
         return ExpressionRecord(
             source=self.NAME,
             row=index if item.row is None else item.row,
@@ -241,7 +250,19 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
             caption=item.caption,
             kind=kind,
             video=video,
+            note=note,
         )
+
+    def _faces(self, images: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], str]:
+        """The pictures, or the faces in them, and what is to be counted of that."""
+        if self.config.cropper is None:
+            return images, ""
+        try:
+            return crop_faces(images, self.config.cropper), ""
+        except NoFaceError:
+            if self.config.faces == "detect":
+                raise
+        return images, "kept whole"
 
     def records(self, entries: Iterable[Entry], counts: Counter[str]) -> Iterator[ExpressionRecord]:
         """The records of some entries; what is left out is only counted."""
@@ -278,6 +299,8 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
             if isinstance(item, Item):
                 item = self._checked(item, index)
             if isinstance(item, ExpressionRecord):
+                if item.note:
+                    counts[item.note] += 1
                 yield index, item
                 continue
             counts[item.reason] += 1
@@ -292,6 +315,8 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
             return self.load(item, index)
         except InputNotFoundError:
             return LeftOut("missing files", item.key, f"{item.file}: no such file below the root")
+        except NoFaceError as error:
+            return LeftOut("without a face", item.key, str(error))
         except MediaError as error:
             message = str(error).replace(f"{self.root}/", "")
             return LeftOut("unreadable files", item.key, message)
@@ -316,6 +341,12 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
             raise UsageError(f"{given}: {self.NAME} has {counts} classes. Name another, or none.")
         if config.clips not in ("frames", "bytes"):
             raise UsageError(f"clips {config.clips!r}: expected frames or bytes")
+        if config.faces not in FACES or (config.faces == "none") != (config.cropper is None):
+            raise UsageError(
+                f"faces {config.faces!r}: expected none, or auto or detect and a cropper="
+            )
+        if config.cropper is not None and config.clips == "bytes":
+            raise UsageError("clips as bytes stay whole: build with --faces none")
         if config.name == "conversation" and config.annotator is None:
             raise UsageError("the configuration conversation needs an annotator; pass annotator=")
         return datasets.DatasetInfo(
@@ -339,45 +370,3 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         """Rows of one split, in the official order."""
         yield from self.rows(split, self.entries(split), Counter(), [])
-
-
-def inside(root: Path, file: str) -> Path:
-    """The path of a file that a table names, which must lie below the root.
-
-    Args:
-        root (`Path`): Folder of the official files.
-        file (`str`): The name, relative, with `/`.
-
-    Returns:
-        `Path`: Where it lies.
-
-    Raises:
-        MediaError: The name leads out of the root, or is none that a file can have.
-    """
-    name = PurePosixPath(file)
-    if "\0" in file or any(len(part.encode()) > 255 for part in name.parts):
-        raise MediaError(f"{file[:80]!r}: no file can have this name; correct the table.")
-    if name.is_absolute() or ".." in name.parts:  # links are the user's own, and may lead out
-        raise MediaError(f"{file}: leads out of the data set's folder; correct the table.")
-    return root / name
-
-
-def read_picture(path: Path) -> bytes:
-    """The bytes of a picture file that is known to decode.
-
-    Args:
-        path (`Path`): The file.
-
-    Returns:
-        `bytes`: As stored.
-
-    Raises:
-        InputNotFoundError: There is no such file.
-        MediaError: It is not a picture, is broken, or is too large.
-    """
-    data = check_file(path, MAX_IMAGE_BYTES).read_bytes()
-    try:
-        read_image(data)
-    except MediaError as error:
-        raise MediaError(str(error).replace("the given bytes", str(path))) from error
-    return data

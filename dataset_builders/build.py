@@ -18,6 +18,7 @@ from typing import Any
 from emo_llama.dataset_builders.affectnet import AffectNet
 from emo_llama.dataset_builders.base import CONFIGS, ExpressionBuilder
 from emo_llama.dataset_builders.card import Counts, dataset_card
+from emo_llama.dataset_builders.crops import Cropper
 from emo_llama.dataset_builders.dfew import Dfew
 from emo_llama.dataset_builders.ferplus import FerPlus
 from emo_llama.dataset_builders.ferv39k import Ferv39k
@@ -64,6 +65,7 @@ def make_builder(
     options: BuildOptions | None = None,
     annotator: Annotator | None = None,
     cache_dir: str | Path | None = None,
+    cropper: Cropper | None = None,
 ) -> ExpressionBuilder:
     """The builder of a data set.
 
@@ -74,6 +76,7 @@ def make_builder(
         options (`BuildOptions`, *optional*): Choices.
         annotator (`Annotator`, *optional*): Needed for conversations.
         cache_dir (`str` or `Path`, *optional*): Where `datasets` may keep files.
+        cropper (`Cropper`, *optional*): Finds the faces, where the options ask for them.
 
     Returns:
         `ExpressionBuilder`: Ready to give entries and rows.
@@ -90,6 +93,7 @@ def make_builder(
         config_id=f"{name}-{config}",  # must not depend on the annotator
         data_dir=str(root),
         annotator=annotator,
+        cropper=cropper,
         **asdict(options or BuildOptions()),
     )
 
@@ -101,6 +105,7 @@ def build_folder(
     annotator: Annotator,
     options: BuildOptions | None = None,
     *,
+    cropper: Cropper | None = None,
     num_proc: int = 1,
     resume: bool = False,
 ) -> Built:
@@ -117,6 +122,8 @@ def build_folder(
             Writes the conversations.
         options (`BuildOptions`, *optional*):
             Choices that change what is built.
+        cropper (`Cropper`, *optional*):
+            Finds the faces where the options ask for them, as [`~emo_llama.cropping.FaceCropper`].
         num_proc (`int`, *optional*, defaults to 1):
             Processes.
         resume (`bool`, *optional*, defaults to `False`):
@@ -138,7 +145,7 @@ def build_folder(
     with _beside(out, choices, resume) as work:
         whole, counts, shards = work / "folder", {}, {}
         for config in CONFIGS:
-            builder = make_builder(name, config, root, options, annotator, work / "cache")
+            builder = make_builder(name, config, root, options, annotator, work / "cache", cropper)
             splits = builder.configured_splits()
             if config == CONFIGS[1]:
                 _prepare(builder, annotator)

@@ -73,6 +73,7 @@ class Folder(ExpressionBuilder):
         "labels.jsonl with path and label, and optionally split and subject"
     )
     OBTAIN = ADVICE
+    USUAL_FACES = "auto"
     HOMEPAGE = "one's own folder"
     LICENCE = (
         "Nothing is known of the rights in these files. Do not publish this folder unless they are "

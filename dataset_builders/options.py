@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-__all__ = ["BuildOptions"]
+__all__ = ["FACES", "BuildOptions"]
+
+FACES = ("none", "detect", "auto")
 
 
 @dataclass
@@ -23,6 +25,10 @@ class BuildOptions:
             Frames that stand for a clip.
         num_classes (`int`, *optional*, defaults to 0):
             Size of the label set, where a data set has several; 0: the usual one.
+        faces (`str`, *optional*, defaults to `"none"`):
+            `"none"`: pictures stay as they are; `"detect"`: each is cropped to its largest face,
+            and left out where it shows none; `"auto"`: likewise, but kept whole where it shows
+            none, as pictures that are tight crops already.
     """
 
     rule: str = ""
@@ -31,3 +37,4 @@ class BuildOptions:
     clips: str = "frames"
     num_frames: int = 8
     num_classes: int = 0
+    faces: str = "none"

@@ -82,6 +82,8 @@ class ExpressionRecord:
             `"image"` or `"video"`.
         video (`bytes`, *optional*):
             The clip's file, where the built row shall hold it in the place of frames.
+        note (`str`, *optional*, defaults to `""`):
+            What is worth counting of it, for example `"kept whole"`.
     """
 
     source: str
@@ -98,6 +100,7 @@ class ExpressionRecord:
     caption: str = ""
     kind: str = "image"
     video: bytes = b""
+    note: str = ""
 
     @property
     def id(self) -> str:

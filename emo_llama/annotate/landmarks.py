@@ -8,6 +8,7 @@ of the 68 points of iBUG 300-W, in any unit that is the same for x and y.
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,19 @@ from emo_llama.dataset_builders.schema import ExpressionRecord
 from emo_llama.errors import DataFormatError, InputNotFoundError
 from emo_llama.faces import mesh_landmarks
 
-__all__ = ["LandmarkSource", "from_file", "from_mesh"]
+__all__ = ["LandmarkSource", "from_file", "from_mesh", "usual_source"]
 
 LandmarkSource = Callable[[ExpressionRecord], np.ndarray | None]
 """Gives the landmarks of a record, (68, 2), or `None` where no face was found."""
+
+
+def usual_source() -> LandmarkSource | None:
+    """The mesh, where it is installed.
+
+    Returns:
+        `LandmarkSource` or `None`: `None` where mediapipe is missing.
+    """
+    return from_mesh if find_spec("mediapipe") else None
 
 
 def from_mesh(record: ExpressionRecord) -> np.ndarray | None:

@@ -1,7 +1,6 @@
 """Options of `emo-llama data build` that choose what writes the conversations."""
 
 import argparse
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from emo_llama.cli import _output
@@ -135,14 +134,15 @@ def tell(annotator: "EndpointAnnotator") -> "list[Answer]":
 
 def _landmarks(choice: str | None) -> "LandmarkSource | None":
     """The source of landmarks that the option names."""
-    from emo_llama.annotate.landmarks import from_file, from_mesh
+    from emo_llama.annotate.landmarks import from_file, from_mesh, usual_source
 
-    if choice is None and find_spec("mediapipe") is None:
+    if choice is None and (usual := usual_source()) is not None:
+        return usual
+    if choice is None:
         _output.message(
             "mediapipe is not installed: the conversations will be written from votes alone "
             '(for landmarks: pip install "emo-llama[faces]")'
         )
+    if choice in (None, "none"):
         return None
-    if choice == "none":
-        return None
-    return from_mesh if choice in (None, "mesh") else from_file(choice)
+    return from_mesh if choice == "mesh" else from_file(choice)

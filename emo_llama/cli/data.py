@@ -10,6 +10,7 @@ from emo_llama.errors import UsageError
 
 if TYPE_CHECKING:
     from emo_llama.annotate.endpoint import EndpointAnnotator
+    from emo_llama.cropping import FaceCropper
     from emo_llama.dataset_builders.build import BuildOptions, Built
 
 EXAMPLES = """examples:
@@ -81,6 +82,12 @@ def _add_choices(build: argparse.ArgumentParser) -> None:
     build.add_argument(
         "--num-classes", type=int, default=0, metavar="N", help="7 or 8, for AffectNet (default: 8)"
     )
+    build.add_argument(
+        "--faces",
+        choices=("detect", "auto", "none"),
+        help="crop each picture to its largest face and leave out what shows none, keep that whole "
+        "(auto), or keep all as it is (default: auto for folder, none for the data sets)",
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -119,27 +126,21 @@ def _list(args: argparse.Namespace) -> int:
 def _build(args: argparse.Namespace) -> int:
     """Build, and print what was written."""
     from emo_llama.annotate.endpoint import EndpointAnnotator
-    from emo_llama.dataset_builders.build import BuildOptions, build_folder
+    from emo_llama.dataset_builders.build import build_folder
 
-    options = BuildOptions(
-        rule=args.rule,
-        keep_repeats=args.keep_repeats,
-        fold=args.fold,
-        clips=args.clips,
-        num_frames=args.num_frames,
-        num_classes=args.num_classes,
-    )
+    options, cropper = _choices(args)
     if args.num_proc < 1:
         raise UsageError(f"--num-proc {args.num_proc}: expected 1 or more")
     annotator = _annotators.make_annotator(args)
     if args.dry_run and isinstance(annotator, EndpointAnnotator):
-        return _estimate(args, annotator, options)
+        return _estimate(args, annotator)
     done = build_folder(
         args.name,
         args.root,
         args.out,
         annotator,
         options,
+        cropper=cropper,
         num_proc=args.num_proc,
         resume=args.resume,
     )
@@ -150,16 +151,35 @@ def _build(args: argparse.Namespace) -> int:
     return 1 if done.problems or unanswered else 0
 
 
-def _estimate(
-    args: argparse.Namespace, annotator: "EndpointAnnotator", options: "BuildOptions"
-) -> int:
+def _choices(args: argparse.Namespace) -> "tuple[BuildOptions, FaceCropper | None]":
+    """What the options say, and who finds the faces where they are asked for."""
+    from emo_llama.cropping import FaceCropper
+    from emo_llama.dataset_builders.build import BUILDERS, BuildOptions
+
+    usual = BUILDERS[args.name].USUAL_FACES if args.name in BUILDERS else "none"
+    options = BuildOptions(
+        rule=args.rule,
+        keep_repeats=args.keep_repeats,
+        fold=args.fold,
+        clips=args.clips,
+        num_frames=args.num_frames,
+        num_classes=args.num_classes,
+        faces=args.faces or usual,
+    )
+    return options, None if options.faces == "none" else FaceCropper()
+
+
+def _estimate(args: argparse.Namespace, annotator: "EndpointAnnotator") -> int:
     """Print what the conversations would cost; nothing is asked and nothing written."""
     from collections import Counter
 
     from emo_llama.annotate.prices import read_prices
     from emo_llama.dataset_builders.build import make_builder
 
-    builder = make_builder(args.name, "conversation", args.root, options, annotator)
+    options, cropper = _choices(args)
+    builder = make_builder(
+        args.name, "conversation", args.root, options, annotator, cropper=cropper
+    )
     prices = read_prices(args.prices) if args.prices else None
     for split in builder.configured_splits():
         records = builder.records(builder.entries(split), Counter())

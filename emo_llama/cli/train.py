@@ -36,11 +36,17 @@ def main(args: argparse.Namespace) -> int:
     Returns:
         `int`: The exit status.
     """
+    from emo_llama.evaluation.report import as_text
+    from emo_llama.evaluation.split import SCORER
     from emo_llama.training.tune import parse_recipe, train
 
     words = ["--config", args.config, *args.overrides]
     if args.data is not None:
         words += ["--data", args.data]
-    finished = train(*parse_recipe(words), resume=args.resume)
-    _output.data(f"finished model: {finished}")
+    done = train(*parse_recipe(words), resume=args.resume)
+    for name, report in (("before", done.before), ("after", done.after)):
+        if report is not None:
+            facts = {"model": name, "data": args.data, "split": "validation", "scorer": SCORER}
+            _output.data(as_text(report | facts) + "\n")
+    _output.data(f"finished model: {done.folder}")
     return 0

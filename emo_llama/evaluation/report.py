@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-__all__ = ["as_page", "as_text", "versions"]
+__all__ = ["as_page", "as_text", "confusion_text", "versions"]
 
 PACKAGES = ("emo-llama", "torch", "transformers", "datasets", "numpy")
 METRICS = {"war": "WAR (accuracy)", "uar": "UAR", "macro_f1": "macro F1"}
@@ -50,7 +50,26 @@ def as_text(report: Mapping[str, Any]) -> str:
     lines += ["", f"{'label':<16}{'recall':>8}{'n':>8}"]
     for name, entry in report["per_class"].items():
         lines.append(f"{name:<16}{_per_cent(entry['recall']):>8}{entry['n']:>8,}")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", confusion_text(report)])
+
+
+def confusion_text(report: Mapping[str, Any]) -> str:
+    """The confusion matrix for a terminal.
+
+    Args:
+        report (`Mapping[str, Any]`):
+            With `labels` and `confusion`.
+
+    Returns:
+        `str`: A row a label, a column a prediction.
+    """
+    labels = report["labels"]
+    head = "".join(f"{label[:9]:>10}" for label in labels)
+    rows = [
+        f"{label[:15]:<16}" + "".join(f"{count:>10,}" for count in row)
+        for label, row in zip(labels, report["confusion"], strict=True)
+    ]
+    return "\n".join([f"{'is / named':<16}{head}", *rows])
 
 
 def as_page(report: Mapping[str, Any]) -> str:

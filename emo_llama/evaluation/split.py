@@ -5,6 +5,7 @@ likely under the model is the prediction; no text is generated and none is parse
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +18,14 @@ from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
 from emo_llama.evaluation.metrics import classification_metrics
 from emo_llama.labels import label_name
 
-__all__ = ["SCORER", "LabelScorer", "evaluate_split", "read_split"]
+__all__ = [
+    "SCORER",
+    "LabelScorer",
+    "ScoredSplit",
+    "evaluate_split",
+    "read_split",
+    "score_split",
+]
 
 SCORER = "label likelihood"
 """How an answer is found; stands in every report."""
@@ -70,6 +78,27 @@ def read_split(folder: str | Path, split: str) -> datasets.IterableDataset:
     return splits[split]
 
 
+@dataclass(frozen=True, slots=True)
+class ScoredSplit:
+    """What a model says of the rows of a split, beside what is true of them.
+
+    Args:
+        probabilities (`np.ndarray` of shape (n, n_labels), float64):
+            Of the labels of the data, in their order.
+        targets (`np.ndarray` of shape (n,)):
+            Index of each row's label.
+        labels (`list[str]`):
+            The label set of the data.
+        rule (`str`):
+            The rule that the labels follow.
+    """
+
+    probabilities: np.ndarray
+    targets: np.ndarray
+    labels: list[str]
+    rule: str
+
+
 def evaluate_split(
     recognizer: LabelScorer, rows: Iterable[dict[str, Any]], batch_size: int = 64
 ) -> dict[str, Any]:
@@ -91,8 +120,28 @@ def evaluate_split(
         DataFormatError: There are no rows, they are damaged, or they differ in rule or label set.
         UsageError: The model does not know a label of the data.
     """
+    scored = score_split(recognizer, rows, batch_size)
+    predictions = scored.probabilities.argmax(axis=1)
+    return classification_metrics(scored.targets, predictions, scored.labels) | {
+        "rule": scored.rule
+    }
+
+
+def score_split(
+    recognizer: LabelScorer, rows: Iterable[dict[str, Any]], batch_size: int = 64
+) -> ScoredSplit:
+    """Score every row of a split; a clip has the mean of its frames.
+
+    Args:
+        recognizer (`LabelScorer`): As in [`evaluate_split`], with the same errors.
+        rows (`Iterable[dict]`): Likewise.
+        batch_size (`int`, *optional*, defaults to 64): Likewise.
+
+    Returns:
+        [`ScoredSplit`]: Probabilities and truth.
+    """
     targets: list[int] = []
-    predictions: list[int] = []
+    parts: list[np.ndarray] = []
     first: dict[str, Any] = {}
     columns: list[int] = []
     for batch in _batches(rows, batch_size):
@@ -101,14 +150,14 @@ def evaluate_split(
             columns = _columns(recognizer.labels, first["labels"])
         if any((row["labels"], row["rule"]) != (first["labels"], first["rule"]) for row in batch):
             raise DataFormatError("the rows of one split must share label set and rule")
-        pictures = [row["images"][0].convert("RGB") for row in batch]
+        pictures = [image.convert("RGB") for row in batch for image in row["images"]]
         scores = recognizer.score_labels(pictures, batch_size=batch_size)[:, columns]
-        predictions += scores.argmax(axis=1).tolist()
+        ends = np.cumsum([len(row["images"]) for row in batch])[:-1]
+        parts += [frames.mean(axis=0) for frames in np.split(scores, ends)]
         targets += [first["labels"].index(row["label"]) for row in batch]
     if not first:
         raise DataFormatError("expected rows in the split, found none. Build the data set again.")
-    metrics = classification_metrics(np.array(targets), np.array(predictions), first["labels"])
-    return metrics | {"rule": first["rule"]}
+    return ScoredSplit(np.stack(parts), np.array(targets), first["labels"], first["rule"])
 
 
 def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
@@ -124,6 +173,10 @@ def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[st
         if not batch:
             return
         missing = COLUMNS - batch[0].keys()
+        if not missing and not all(row["images"] for row in batch):
+            raise DataFormatError(
+                "rows of whole clips hold no frames to score. Build with --clips frames."
+            )
         if missing:
             raise DataFormatError(
                 f"the rows lack {', '.join(sorted(missing))}; expected those of a data set that "

@@ -12,9 +12,11 @@ from typing import Any
 
 from trl import SFTConfig
 
+from emo_llama.dataset_builders.build import BUILDERS
+from emo_llama.dataset_builders.build import REPORT as DATA_REPORT
 from emo_llama.evaluation.report import versions
-from emo_llama.evaluation.split import evaluate_split, read_split
-from emo_llama.recognizer import EmotionRecognizer
+from emo_llama.loading import load_model
+from emo_llama.modeling import EmoLlamaForConditionalGeneration
 from emo_llama.training.arguments import RecipeArguments
 
 _CARD = Template(
@@ -29,7 +31,7 @@ tags:
 - custom_code
 ---
 
-# EMO-LLaMA, trained by its own recipe
+# EMO-LLaMA, $title
 
 Names the facial expression of a person in an image or video, gives calibrated probabilities and
 says what shows it. An open implementation of the ideas of
@@ -37,9 +39,32 @@ says what shows it. An open implementation of the ideas of
 
 ## Scores
 
-| split | rule | n | accuracy (WAR) | UAR | macro F1 |
+$scores
+## Training
+
+$data
+- Minutes of each part: $minutes; $machine. $parameters parameters.
+- Versions: $versions.
+$untrained
+
+## Licences
+
+$licences
+
+## Limits
+
+- It names how a face looks to others, not what a person feels.
+$limits- Age, gender and race heads are guesses from pictures. Nothing uses them unless it is asked
+  for.
+- Inferring emotions at work and in education is prohibited in the European Union (AI Act, Article
+  5(1)(f)) except for medical and safety reasons.
+"""
+)
+
+_SCORES = Template(
+    """| split | rule | n | accuracy (WAR) | UAR | macro F1 |
 |---|---|---|---|---|---|
-| FERPlus PublicTest (validation) | $rule | $n | $war | $uar | $macro_f1 |
+| $split | $rule | $n | $war | $uar | $macro_f1 |
 
 In per cent, with 95% intervals (Wilson for accuracy, bootstrap for the others), by the likelihood
 of each label's text. Settings and temperature ($temperature) were chosen on this very split, so
@@ -49,72 +74,127 @@ Command: `emo-llama eval --data BUILT --split validation --model DIR`.
 | label | recall | n |
 |---|---|---|
 $per_class
+"""
+)
 
-## Training
-
+_SCRATCH = {
+    "title": "trained by its own recipe",
+    "split": "FERPlus PublicTest (validation)",
+    "data": """\
 - Data: FERPlus training faces (majority rule for instructions, vote distributions for the face
   network; exact repeats of held-out pictures left out) and, for age, gender, race and landmarks,
   40,000 training faces of FairFace (Karkkainen and Joo, 2019). Landmarks come from mediapipe's
   face mesh.
-- Recipe: `recipes/tiny.yaml`, seed $seed, vision tower `$tower`, face info mining `$switch`.
-- Minutes of each part: $minutes; $machine. $parameters parameters.
-- Versions: $versions.
-$untrained
-
-## Licences
-
+- Recipe: `recipes/tiny.yaml`, seed $seed, vision tower `$tower`, face info mining `$switch`.""",
+    "licences": """\
 The code is Apache-2.0. The weights were learned from FER2013 images, which carry no open licence
 (research benchmark; the FERPlus votes are MIT), and from FairFace (CC BY 4.0): use them for
-research, and judge for yourself what else your law allows.
-
-## Limits
-
-- It names how a face looks to others, not what a person feels.
+research, and judge for yourself what else your law allows.""",
+    "limits": """\
 - It learned from small grey faces, mostly posed or from the web; rare classes (disgust, fear,
   contempt) are weak, as the table shows.
-- Age, gender and race heads are guesses from pictures. Nothing uses them unless it is asked for.
-- Inferring emotions at work and in education is prohibited in the European Union (AI Act, Article
-  5(1)(f)) except for medical and safety reasons.
-"""
-)
+""",
+}
+"""What the card says of a model from scratch."""
+
+_TUNED = {
+    "title": "tuned on $source",
+    "split": "$source, validation",
+    "data": """\
+- Data: $items items of `$source`, labels $labels; conversations by $annotator.
+- Began with $start, seed $seed.""",
+    "licences": """\
+The code is Apache-2.0. What holds for the model that training began with holds for this one too. Of
+the data: $data_licence""",
+    "limits": "",
+}
+"""What it says of one that goes on from another."""
 
 
-def write_card(model_dir: Path, data: Path, recipe: RecipeArguments, sft: SFTConfig) -> None:
-    """Scores a finished model on the validation split and writes its card.
+def write_card(
+    model_dir: Path,
+    data: Path,
+    recipe: RecipeArguments,
+    sft: SFTConfig,
+    report: dict[str, Any] | None,
+    start: str | Path | None,
+) -> None:
+    """Writes the card of a finished model.
 
     Args:
-        model_dir (`Path`): The model; `README.md` and `validation.json` in it are written.
+        model_dir (`Path`): The model; `README.md` in it is written.
         data (`Path`): Built instruction data.
         recipe ([`RecipeArguments`]): What it was made by.
         sft ([`trl.SFTConfig`]): Likewise.
+        report (`dict`, *optional*): Scores on the validation split; `None` where there is none.
+        start (`str` or `Path`, *optional*): What training began with; `None`: the embedded model.
     """
-    recognizer = EmotionRecognizer.from_pretrained(model_dir, detector="none")
-    report = evaluate_split(recognizer, read_split(data, "validation"))
-    (model_dir / "validation.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
-    times = model_dir.parent / "minutes.json"
-    minutes = json.loads(times.read_text(encoding="utf-8")) if times.is_file() else {}
-    config = recognizer.model.config
+    model, _ = load_model(model_dir)
+    text = _SCRATCH if recipe.scratch is not None else _TUNED
+    values = {"seed": sft.seed, "tower": recipe.tower, "switch": recipe.face_info_mining}
+    values |= _of_data(data) | _of_model(model) | {"start": _public_name(start)}
+    values["minutes"] = _minutes(model_dir.parent)
+    values |= {key: Template(part).substitute(values) for key, part in text.items()}
+    values["scores"] = (
+        "There was no validation split, so nothing was measured.\n"
+        if report is None
+        else _SCORES.substitute(values | _of_report(report))
+    )
+    (model_dir / "README.md").write_text(_CARD.substitute(values), encoding="utf-8")
+
+
+def _of_data(data: Path) -> dict[str, Any]:
+    """What the card says of the instruction data."""
+    known = json.loads((data / DATA_REPORT).read_text(encoding="utf-8"))
+    choices = known["choices"]
+    return {
+        "source": choices["name"],
+        "annotator": choices["annotator"],
+        "items": f"{known['counts']['category']['train']['written']:,}",
+        "data_licence": BUILDERS[choices["name"]].LICENCE,
+    }
+
+
+def _of_model(model: EmoLlamaForConditionalGeneration) -> dict[str, Any]:
+    """What it says of the model and the machine."""
+    config: Any = model.config
     untrained = config.face_config.untrained_heads if config.face_config is not None else ()
-    values = {key: _with_interval(report, key) for key in ("war", "uar", "macro_f1")}
-    text = _CARD.substitute(
-        values,
-        rule=report["rule"],
-        n=f"{report['n']:,}",
-        temperature=config.label_temperature,
-        per_class="\n".join(
+    return {
+        "temperature": config.label_temperature,
+        "labels": ", ".join(label for _, label in sorted(config.id2label.items())),
+        "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+        "parameters": f"{model.num_parameters():,}",
+        "versions": ", ".join(f"{name} {value}" for name, value in versions().items()),
+        "untrained": f"- Untaught heads, not to be read: {', '.join(untrained)}."
+        if untrained
+        else "",
+    }
+
+
+def _of_report(report: dict[str, Any]) -> dict[str, Any]:
+    """What it says of the scores."""
+    return {key: _with_interval(report, key) for key in ("war", "uar", "macro_f1")} | {
+        "rule": report["rule"],
+        "n": f"{report['n']:,}",
+        "per_class": "\n".join(
             f"| {name} | {100 * entry['recall']:.1f} | {entry['n']:,} |"
             for name, entry in report["per_class"].items()
         ),
-        seed=sft.seed,
-        tower=recipe.tower,
-        switch=recipe.face_info_mining,
-        minutes=", ".join(f"{part} {value:.0f}" for part, value in minutes.items()) or "not noted",
-        machine=f"{os.cpu_count()} CPU cores, {platform.machine()}",
-        parameters=f"{recognizer.model.num_parameters():,}",
-        versions=", ".join(f"{name} {value}" for name, value in versions().items()),
-        untrained=f"- Untaught heads, not to be read: {', '.join(untrained)}." if untrained else "",
-    )
-    (model_dir / "README.md").write_text(text, encoding="utf-8")
+    }
+
+
+def _minutes(work_dir: Path) -> str:
+    """How long the parts took."""
+    times = work_dir / "minutes.json"
+    known = json.loads(times.read_text(encoding="utf-8")) if times.is_file() else {}
+    return ", ".join(f"{part} {value:.0f}" for part, value in known.items()) or "not noted"
+
+
+def _public_name(start: str | Path | None) -> str:
+    """The model that training began with, without the folders of this machine."""
+    if start is None:
+        return "the embedded model of emo-llama"
+    return f"`{Path(start).name if Path(start).exists() else start}`"
 
 
 def _with_interval(report: dict[str, Any], key: str) -> str:

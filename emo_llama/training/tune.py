@@ -1,31 +1,35 @@
 """Instruction tuning: TRL's SFTTrainer, its collator and PEFT, as they are, on built data.
 
-Decides which rows are shown, which parts are frozen, and what is done with the finished model:
-calibration of the label likelihoods on the validation split, and export. The recipe's other
-settings are TRL's.
+Decides what a run starts from, which parts are frozen, and what is done with the finished model:
+calibration of the label likelihoods on the validation split, scores, card, and export. The recipe's
+other settings are TRL's.
 """
 
 import copy
+import json
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from datasets import Dataset, concatenate_datasets, load_dataset
 from transformers.trainer_utils import get_last_checkpoint
 from trl import ModelConfig, SFTConfig, SFTTrainer, TrlParser, get_peft_config
 
 from emo_llama.errors import UsageError
+from emo_llama.evaluation.split import evaluate_split, read_split
+from emo_llama.labels import label_name
 from emo_llama.loading import load_model
 from emo_llama.modeling import EmoLlamaForConditionalGeneration
 from emo_llama.recognizer import EmotionRecognizer
 from emo_llama.training.arguments import RecipeArguments
-from emo_llama.training.augmentation import AugmentedFaces
+from emo_llama.training.calibration import calibrate
 from emo_llama.training.card import write_card
+from emo_llama.training.instructions import built_instructions, label_set, shown_rows, splits
 from emo_llama.training.scratch import build_from_scratch, changed_settings, note_minutes
 
 PARTS = ("vision_tower", "face_model", "frame_tokens", "face_info_mining", "language_model")
+REPORT = "validation.json"
 
 
 def parse_recipe(words: list[str]) -> tuple[RecipeArguments, SFTConfig, ModelConfig]:
@@ -57,7 +61,28 @@ def parse_recipe(words: list[str]) -> tuple[RecipeArguments, SFTConfig, ModelCon
     return recipe, sft, model
 
 
-def train(recipe: RecipeArguments, sft: SFTConfig, peft: ModelConfig, resume: bool = False) -> Path:
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training run gave.
+
+    Args:
+        folder (`Path`):
+            The finished model.
+        before (`dict`, *optional*):
+            Report of the model that training began with on the validation split; `None` where
+            there is no such split or the model did not know the labels.
+        after (`dict`, *optional*):
+            Report of the finished model; `None` where there is no such split.
+    """
+
+    folder: Path
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+
+
+def train(
+    recipe: RecipeArguments, sft: SFTConfig, peft: ModelConfig, resume: bool = False
+) -> Trained:
     """Trains a model as a recipe says.
 
     Args:
@@ -67,10 +92,11 @@ def train(recipe: RecipeArguments, sft: SFTConfig, peft: ModelConfig, resume: bo
         resume (`bool`, *optional*, defaults to `False`): Go on with what the work folder holds.
 
     Returns:
-        `Path`: Folder of the finished model.
+        [`Trained`]: The finished model and its scores.
 
     Raises:
         [`UsageError`]: The work folder belongs to another run, or holds one and `resume` is off.
+        [`InputNotFoundError`]: There are no data.
     """
     work_dir, data = Path(sft.output_dir), Path(recipe.data)
     if work_dir.is_dir() and any(work_dir.iterdir()) and not resume:
@@ -87,12 +113,18 @@ def train(recipe: RecipeArguments, sft: SFTConfig, peft: ModelConfig, resume: bo
             )
         encoders = None if recipe.encoders is None else Path(recipe.encoders)
         source, data = build_from_scratch(scratch, data, work_dir, encoders)
+    else:
+        data = built_instructions(data, work_dir)
     finished = work_dir / "model"
     if not finished.exists():
         _tune(source, data, recipe, sft, peft, finished)
     if recipe.export_to is not None:
         _replace(finished, Path(recipe.export_to))
-    return finished
+    if "validation" not in splits(data):
+        return Trained(finished)
+    after = json.loads((finished / REPORT).read_text(encoding="utf-8"))
+    before = None if recipe.scratch is not None else _score(source, data)
+    return Trained(finished, before, after)
 
 
 def scratch_settings(recipe: RecipeArguments) -> dict[str, Any]:
@@ -124,12 +156,13 @@ def _tune(
 ) -> None:
     """The tuning itself; the finished folder appears when it is whole."""
     model, processor = load_model(source)
+    adopt_labels(model, label_set(data))
     freeze(model, recipe.frozen)
     sft.output_dir = str(finished.with_name("tuning"))
     trainer = SFTTrainer(
         model=model,
         args=sft,
-        train_dataset=_shown(data, recipe, sft.seed),
+        train_dataset=shown_rows(data, recipe.conversation_share, sft.seed, recipe.augment_faces),
         processing_class=processor,
         peft_config=get_peft_config(peft),
     )
@@ -142,9 +175,36 @@ def _tune(
     shutil.rmtree(partial, ignore_errors=True)
     model.eval().save_pretrained(partial)
     processor.save_pretrained(partial)
-    calibrate(partial, data)
-    write_card(partial, data, recipe, sft)
+    report = None
+    if "validation" in splits(data):
+        calibrate(partial, data)
+        report = _score(partial, data)
+        (partial / REPORT).write_text(json.dumps(report, indent=2), encoding="utf-8")
+    write_card(partial, data, recipe, sft, report, source)
     partial.replace(finished)
+
+
+def _score(source: str | Path | None, data: Path) -> dict[str, Any] | None:
+    """The report of a model on the validation split; `None` where it does not know the labels."""
+    recognizer = EmotionRecognizer.from_pretrained(source, detector="none")
+    known = {label_name(label) for label in recognizer.labels}
+    if not known.issuperset(map(label_name, label_set(data))):
+        return None
+    return evaluate_split(recognizer, read_split(data, "validation"))
+
+
+def adopt_labels(model: EmoLlamaForConditionalGeneration, labels: list[str]) -> None:
+    """Gives a model the label set of its data, where that is another.
+
+    Args:
+        model ([`EmoLlamaForConditionalGeneration`]): The model; a new set begins uncalibrated.
+        labels (`list[str]`): The labels, in order.
+    """
+    config: Any = model.config
+    if [label for _, label in sorted(config.id2label.items())] != labels:
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: number for number, label in enumerate(labels)}
+        config.label_temperature = 1.0
 
 
 def freeze(model: EmoLlamaForConditionalGeneration, parts: list[str]) -> None:
@@ -159,65 +219,6 @@ def freeze(model: EmoLlamaForConditionalGeneration, parts: list[str]) -> None:
         if part is not None:
             part.requires_grad_(False)
     model.train()
-
-
-def _shown(data: Path, recipe: RecipeArguments, seed: int) -> Dataset:
-    """The rows of an epoch, their pictures changed at random where the recipe asks for it."""
-    rows = training_rows(data, recipe.conversation_share, seed)
-    return (
-        rows.with_transform(AugmentedFaces(recipe.augment_faces)) if recipe.augment_faces else rows
-    )
-
-
-def training_rows(data: Path, conversation_share: float, seed: int) -> Dataset:
-    """The rows that are shown in one epoch, mixed.
-
-    Args:
-        data (`Path`): Built instruction data.
-        conversation_share (`float`): Conversation rows that are shown, as a share of all.
-        seed (`int`): Of the order.
-
-    Returns:
-        `datasets.Dataset`: `images` and `messages`.
-    """
-    category, conversation = (
-        load_dataset(str(data), config, split="train").select_columns(["images", "messages"])
-        for config in ("category", "conversation")
-    )
-    count = round(conversation_share * len(conversation))
-    conversation = conversation.shuffle(seed=seed).select(range(count))
-    return concatenate_datasets([category, conversation]).shuffle(seed=seed)
-
-
-def calibrate(model_dir: Path, data: Path) -> float:
-    """Fits the temperature of label likelihoods to the validation split, and saves it.
-
-    Args:
-        model_dir (`Path`): A model folder.
-        data (`Path`): Built instruction data; its validation split is read.
-
-    Returns:
-        `float`: The temperature (Guo et al. 2017, arXiv 1706.04599).
-    """
-    recognizer = EmotionRecognizer.from_pretrained(model_dir, detector="none")
-    rows = load_dataset(str(data), "category", split="validation")
-    pictures = [images[0].convert("RGB") for images in rows["images"]]
-    scores = np.log(np.maximum(recognizer.score_labels(pictures, batch_size=64), 1e-30))
-    targets = np.array([recognizer.labels.index(label) for label in rows["label"]])
-    grid = np.geomspace(0.25, 8, 101)
-    best = float(min(grid, key=lambda temperature: _likelihood_loss(scores / temperature, targets)))
-    config: Any = recognizer.model.config
-    config.label_temperature = round(best * config.label_temperature, 4)
-    config.save_pretrained(model_dir)
-    return config.label_temperature
-
-
-def _likelihood_loss(scores: np.ndarray, targets: np.ndarray) -> float:
-    """Mean negative log-likelihood of the targets under unnormalised log scores (n, L)."""
-    shifted = scores - scores.max(1, keepdims=True)
-    return float(
-        (np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(targets)), targets]).mean()
-    )
 
 
 def _replace(finished: Path, out: Path) -> None:

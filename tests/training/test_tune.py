@@ -8,12 +8,19 @@ import yaml
 from datasets import load_dataset
 from safetensors.torch import load_file
 
+from emo_llama.annotate.template import TemplateAnnotator
 from emo_llama.cli import main
+from emo_llama.dataset_builders.build import BuildOptions, build_folder
+from emo_llama.dataset_builders.dfew import Dfew
+from emo_llama.dataset_builders.synthetic import draw_face
 from emo_llama.errors import UsageError
+from emo_llama.labels import FERPLUS
 from emo_llama.loading import load_model
+from emo_llama.recognizer import EmotionRecognizer
 from emo_llama.testing import tiny_model, tiny_processor
+from emo_llama.training.instructions import label_set, training_rows
 from emo_llama.training.scratch import changed_settings, train_tokenizer
-from emo_llama.training.tune import parse_recipe, scratch_settings, training_rows
+from emo_llama.training.tune import adopt_labels, parse_recipe, scratch_settings
 
 SETTINGS = {
     "max_steps": 4,
@@ -65,6 +72,73 @@ def test_train_teaches_what_is_not_frozen(recipe, tmp_path):
     assert json.loads((out / "validation.json").read_text())["n"] == 8
     model, _ = load_model(out)
     assert 0.25 <= model.config.label_temperature <= 8
+
+
+@pytest.mark.slow
+def test_a_folder_of_pictures_and_its_own_labels(recipe, tmp_path, capsys):
+    """One command: built, tuned, scored, though the first model knows nothing of these labels."""
+    for number in range(24):
+        label = ("calm", "bored")[number % 2]
+        face = draw_face(("neutral", "sadness")[number % 2], number, 64)
+        path = tmp_path / "mine" / label / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        face.save(path)
+    (tmp_path / "mine" / "calm" / "broken.png").write_bytes(b"no picture")
+    words = ["train", "--config", str(recipe()), "--data", str(tmp_path / "mine")]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "before on" not in out and "after on" in out
+    assert out.split("is / named")[1].split()[:3] == ["bored", "calm", "bored"]
+    model, _ = load_model(tmp_path / "work" / "model")
+    assert model.config.id2label == {0: "bored", 1: "calm"}
+    assert model.config.label_temperature == 1.0  # two rows tell nothing of it
+    card = (tmp_path / "work" / "model" / "README.md").read_text()
+    assert "22 items of `folder`, labels bored, calm" in card
+    assert str(tmp_path) not in card
+    result = EmotionRecognizer.from_pretrained(tmp_path / "work" / "model", detector="none")(face)
+    assert set(result.faces[0].probabilities) == {"bored", "calm"}
+
+
+@pytest.mark.slow
+def test_data_without_a_validation_split(recipe, tmp_path, capsys):
+    root = tmp_path / "mine"
+    for number, label in enumerate(("happy", "sad") * 4):
+        path = root / "train" / label / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_face("happiness" if label == "happy" else "sadness", number, 64).save(path)
+    assert main(["train", "--config", str(recipe()), "--data", str(root)]) == 0
+    assert "after" not in capsys.readouterr().out
+    assert "nothing was measured" in (tmp_path / "work" / "model" / "README.md").read_text()
+
+
+def test_scores_before_and_after_stand_side_by_side(recipe, capsys):
+    assert main(["train", "--config", str(recipe(max_steps=1))]) == 0
+    out = capsys.readouterr().out
+    assert out.index("before on") < out.index("after on") < out.index("finished model")
+    assert out.count("is / named") == 2
+
+
+def test_another_label_set_begins_uncalibrated():
+    model = tiny_model()
+    model.config.label_temperature = 2.0
+    adopt_labels(model, list(FERPLUS))
+    assert model.config.label_temperature == 2.0
+    adopt_labels(model, ["calm", "bored"])
+    assert model.config.id2label == {0: "calm", 1: "bored"}
+    assert (model.config.label2id["bored"], model.config.label_temperature) == (1, 1.0)
+
+
+def test_whole_clips_cannot_be_shown(tmp_path):
+    Dfew.write_synthetic(tmp_path / "dfew", per_class=1)
+    options = BuildOptions(clips="bytes")
+    build_folder("dfew", tmp_path / "dfew", tmp_path / "out", TemplateAnnotator(), options)
+    with pytest.raises(UsageError, match="build with --clips frames"):
+        label_set(tmp_path / "out")
+
+
+def test_missing_data_are_named(recipe, tmp_path, capsys):
+    assert main(["train", "--config", str(recipe()), "--data", str(tmp_path / "none")]) == 1
+    assert "none: no such folder. Name one" in capsys.readouterr().err
 
 
 @pytest.mark.slow
