@@ -54,6 +54,7 @@ def strip_pictures(folder: str | Path, out: str | Path) -> None:
     report.pop("sha256", None)
     (partial / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
     text = (folder / "README.md").read_text(encoding="utf-8")
+    text = text.replace("description: sha256", "description: without pictures, of sha256")
     (partial / "README.md").write_text(text + _HOW_TO_JOIN, encoding="utf-8")
     partial.replace(out)
 

@@ -5,6 +5,7 @@ the final name is always whole. What a run that was cut off has finished stays t
 goes on behind it.
 """
 
+import hashlib
 import json
 import shutil
 from collections import Counter
@@ -157,7 +158,8 @@ def build_folder(
             raise DataFormatError(_nothing(name, shards))
         annotator.counts = _sum(s.annotated for s in shards[CONFIGS[1]].get("train", []))
         problems = _problems(shards)
-        card = dataset_card(builder, counts, annotator, _worth_telling(options))
+        told = _worth_telling(options)
+        card = dataset_card(builder, counts, annotator, told, _digest(shards))
         (whole / "README.md").write_text(card, encoding="utf-8")
         _write_report(whole / REPORT, choices, counts, shards, problems)
         for note in whole.glob("*/*.json"):
@@ -207,6 +209,15 @@ def _beside(out: Path, choices: dict[str, Any], resume: bool) -> Iterator[Path]:
 
 def _total(shards: list[Shard]) -> Counter[str]:
     return _sum(shard.counts for shard in shards)
+
+
+def _digest(shards: dict[str, dict[str, list[Shard]]]) -> str:
+    """One checksum of everything that was written."""
+    whole = hashlib.sha256()
+    for splits in shards.values():
+        for parts in splits.values():
+            whole.update("".join(shard.sha256 for shard in parts).encode())
+    return whole.hexdigest()
 
 
 def _sum(counts: Any) -> Counter[str]:

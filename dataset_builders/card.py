@@ -22,7 +22,11 @@ FIRST_LINES = ("read", "without a label", "repeats dropped", "written")
 
 
 def dataset_card(
-    builder: ExpressionBuilder, counts: Counts, annotator: Annotator, choices: Mapping[str, Any]
+    builder: ExpressionBuilder,
+    counts: Counts,
+    annotator: Annotator,
+    choices: Mapping[str, Any],
+    digest: str,
 ) -> str:
     """The text of the README.
 
@@ -35,6 +39,9 @@ def dataset_card(
             What wrote the conversations.
         choices (`dict[str, Any]`):
             What was chosen for this build, by the name of the option.
+        digest (`str`):
+            Of all shards. `datasets` keeps what it has read by the name of the folder and by this
+            head, so that two builds of one name must not have the same.
 
     Returns:
         `str`: YAML head and Markdown.
@@ -77,7 +84,7 @@ tells it); `rule`; `source`. `report.json` names what could not be used, and the
 
 Labels are what annotators saw in a face, not what the person felt. People disagree on many faces.
 """
-    return _front_matter(name, counts) + text
+    return _front_matter(name, counts, digest) + text
 
 
 def imbalance(counts: Counter[str], labels: Sequence[str]) -> float:
@@ -94,12 +101,13 @@ def imbalance(counts: Counter[str], labels: Sequence[str]) -> float:
     return max(sizes) / min(sizes) if sizes else 0.0
 
 
-def _front_matter(name: str, counts: Counts) -> str:
+def _front_matter(name: str, counts: Counts, digest: str) -> str:
     """The YAML head from which `load_dataset` and the Hub learn the configurations."""
     configs = [
         {
             "config_name": config,
             **({"default": True} if config == CONFIGS[0] else {}),
+            "description": f"sha256 {digest}",
             "data_files": [
                 {"split": split, "path": f"{config}/{name}-{split}-*.parquet"}
                 for split, count in splits.items()

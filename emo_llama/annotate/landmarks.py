@@ -7,9 +7,9 @@ of the 68 points of iBUG 300-W, in any unit that is the same for x and y.
 
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from emo_llama.errors import DataFormatError, InputNotFoundError
 from emo_llama.faces import mesh_landmarks
 
 __all__ = ["LandmarkSource", "from_file", "from_mesh", "usual_source"]
+
+MEMBER = "landmarks.npy"
+_HEADER_2 = np.lib.format.read_array_header_2_0
 
 LandmarkSource = Callable[[ExpressionRecord], np.ndarray | None]
 """Gives the landmarks of a record, (68, 2), or `None` where no face was found."""
@@ -66,25 +69,59 @@ def from_file(path: str | Path) -> LandmarkSource:
         )
     try:
         with np.load(path, allow_pickle=False) as file:
-            rows, found, points = (file[name] for name in ("row_index", "found", "landmarks"))
+            rows, found = file["row_index"], np.asarray(file["found"], bool)
+        shape, dtype = _header(path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise DataFormatError(
             f"{path}: expected a .npz file with row_index, found and landmarks ({error})"
         ) from error
-    if not len(rows) == len(found) == len(points) or points.shape[1:] != (68, 2):
+    if not len(rows) == len(found) == shape[0] or shape[1:] != (68, 2):
         raise DataFormatError(
             f"{path}: expected row_index (N,), found (N,) and landmarks (N, 68, 2), found shapes "
-            f"{rows.shape}, {found.shape} and {points.shape}"
+            f"{rows.shape}, {found.shape} and {shape}"
         )
-    return _Table({int(row): points[place] for place, row in enumerate(rows) if found[place]})
+    places = np.flatnonzero(found)[np.argsort(rows[found], kind="stable")]
+    return _Table(path, rows[places], places, dtype)
 
 
-@dataclass(frozen=True, slots=True)
+def _header(path: Path) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of the array of landmarks, which is not read."""
+    with zipfile.ZipFile(path) as archive, archive.open(MEMBER) as member:
+        return _read_header(member)
+
+
+def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(member)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else _HEADER_2
+    shape, columns_first, dtype = read(member)
+    if columns_first or dtype.hasobject:
+        raise ValueError("landmarks must be numbers in C order")
+    return shape, dtype
+
+
 class _Table:
-    """Landmarks by row; a class, so that worker processes can be handed it."""
+    """Landmarks by row, read from the file one by one, so that memory does not grow with it.
 
-    points: dict[int, np.ndarray]
+    Rows are usually asked for in order; worker processes get a copy that opens the file anew.
+    """
+
+    def __init__(self, path: Path, rows: np.ndarray, places: np.ndarray, dtype: np.dtype) -> None:
+        self.path, self.rows, self.places, self.dtype = path, rows, places, dtype
+        self.member: IO[bytes] | None = None
+        self.start = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"member": None}
 
     def __call__(self, record: ExpressionRecord) -> np.ndarray | None:
         """Points of the record's row (68, 2), or `None`."""
-        return self.points.get(record.row)
+        at = int(np.searchsorted(self.rows, record.row))
+        if at == len(self.rows) or self.rows[at] != record.row:
+            return None
+        if self.member is None:
+            self.member = zipfile.ZipFile(self.path).open(MEMBER)
+            _read_header(self.member)
+            self.start = self.member.tell()
+        size = 68 * 2 * self.dtype.itemsize
+        self.member.seek(self.start + int(self.places[at]) * size)
+        return np.frombuffer(self.member.read(size), self.dtype).reshape(68, 2)

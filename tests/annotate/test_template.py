@@ -1,3 +1,4 @@
+import pickle
 import re
 
 import numpy as np
@@ -143,6 +144,17 @@ def test_landmarks_from_a_file(tmp_path):
     assert np.array_equal(source(record(row=7)), points[0])
     assert source(record(row=3)) is None
     assert source(record(row=5)) is None
+    copied = pickle.loads(pickle.dumps(source))
+    assert np.array_equal(copied(record(row=7)), points[0])
+
+
+def test_landmarks_in_any_order_and_compressed(tmp_path):
+    points = np.arange(3 * 68 * 2, dtype=np.float64).reshape(3, 68, 2)
+    path = tmp_path / "landmarks.npz"
+    np.savez_compressed(path, row_index=[9, 2, 5], found=[1, 1, 1], landmarks=points)
+    source = from_file(path)
+    for row, place in ((5, 2), (9, 0), (2, 1), (9, 0)):
+        assert np.array_equal(source(record(row=row)), points[place])
 
 
 def test_bad_files_of_landmarks(tmp_path):

@@ -7,8 +7,9 @@ import pytest
 from datasets import load_dataset
 
 from emo_llama.annotate.template import TemplateAnnotator
+from emo_llama.dataset_builders.annotations import strip_pictures
 from emo_llama.dataset_builders.build import BuildOptions, build_folder
-from emo_llama.dataset_builders.ferplus import FerPlus
+from emo_llama.dataset_builders.ferplus import VOTES, FerPlus
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
 from emo_llama.labels import FERPLUS
 from emo_llama.prompts import category_question
@@ -205,3 +206,20 @@ def test_load_dataset_in_a_process_that_has_not_seen_the_package(built, tmp_path
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path
     )
     assert done.stdout.strip() == "21 (48, 48) False", done.stderr
+
+
+def test_another_build_of_the_same_name_is_not_read_from_the_cache(write_ferplus, tmp_path):
+    """`datasets` keeps what it read by the folder's name and the head of its README."""
+    cache = str(tmp_path / "cache")
+    labels = []
+    for number, expression in enumerate(("happiness", "fear")):
+        rows = [("Training", expression, [9 * (name == expression) for name in VOTES])] * 2
+        root, out = write_ferplus(rows, f"in-{number}"), tmp_path / f"{number}" / "same"
+        out.parent.mkdir()
+        build_folder("ferplus", root, out, TemplateAnnotator())
+        labels.append(load_dataset(str(out), "category", split="train", cache_dir=cache)["label"])
+        strip_pictures(out, tmp_path / f"stripped-{number}" / "same")
+        stripped = str(tmp_path / f"stripped-{number}" / "same")
+        columns = load_dataset(stripped, "category", split="train", cache_dir=cache).column_names
+        assert "images" not in columns
+    assert [list(found) for found in labels] == [["happiness"] * 2, ["fear"] * 2]
