@@ -1,4 +1,4 @@
-"""`emo-llama data`: list the data sets, build instruction data, take its pictures out."""
+"""`emo-llama data`: list the data sets, build instruction data, look at it, share it."""
 
 import argparse
 import sys
@@ -21,6 +21,7 @@ EXAMPLES = """examples:
   emo-llama data synthetic rafdb --out drawn/rafdb
   emo-llama data build folder --root mine/ --out built/mine --annotator openai --model M --dry-run
   emo-llama data strip built/ferplus --out annotations/ferplus
+  emo-llama data show built/ferplus --count 20
 """
 SHOWN_PROBLEMS = 10
 
@@ -54,6 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     strip = actions.add_parser("strip", help="copy a built folder without its pictures")
     strip.add_argument("folder", metavar="BUILT", help="a folder that `data build` wrote")
     strip.add_argument("--out", required=True, metavar="DIR", help="the new folder to write")
+    show = actions.add_parser("show", help="print conversations beside what was measured")
+    show.add_argument("folder", metavar="BUILT", help="a folder that `data build` wrote")
+    show.add_argument("--count", type=int, default=20, metavar="N", help="how many (default: 20)")
 
 
 def _add_choices(build: argparse.ArgumentParser) -> None:
@@ -104,7 +108,13 @@ def main(args: argparse.Namespace) -> int:
 
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
-    actions = {"list": _list, "build": _build, "synthetic": _synthetic, "strip": _strip}
+    actions = {
+        "list": _list,
+        "build": _build,
+        "synthetic": _synthetic,
+        "strip": _strip,
+        "show": _show,
+    }
     return actions[args.action](args)
 
 
@@ -228,3 +238,16 @@ def _strip(args: argparse.Namespace) -> int:
     strip_pictures(args.folder, args.out)
     _output.data(f"written to {args.out}: no pictures; join_pictures puts a user's own back")
     return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    """Print conversations beside votes and geometry, and mark what neither backs."""
+    from emo_llama.annotate.show import shown
+
+    failed = 0
+    for text, unbacked in shown(Path(args.folder), args.count):
+        _output.data(text + "\n")
+        failed += len(unbacked)
+    if failed:
+        _output.message(f"{failed:,} sentences do not follow from what was measured")
+    return 1 if failed else 0
