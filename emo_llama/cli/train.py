@@ -5,10 +5,12 @@ import argparse
 from emo_llama.cli import _output
 
 EXAMPLES = """examples:
-  emo-llama train --config recipes/tiny.yaml --data DIR
-  emo-llama train --config recipes/tiny.yaml --data DIR --resume
+  emo-llama train --data my-pictures
+  emo-llama train --data built/mine --num_train_epochs 20 --output_dir outputs/mine
   emo-llama train --config my.yaml --data built/ferplus --learning_rate 1e-4
-any --key value of the recipe may follow; it overrides the file
+  emo-llama train --config tiny --data DIR --resume
+my-pictures holds a sub-folder for each class. Any --key value of the recipe may follow; it
+overrides the file.
 """
 
 
@@ -20,8 +22,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             The verb's parser.
     """
     parser.epilog = EXAMPLES
-    parser.add_argument("--config", required=True, metavar="FILE", help="the recipe")
-    parser.add_argument("--data", metavar="DIR", help="folder of the data that the recipe wants")
+    parser.add_argument(
+        "--config",
+        default="finetune",
+        metavar="FILE",
+        help="the recipe: a YAML file, or the name of one that comes with the package (default: "
+        "%(default)s, which goes on from the embedded model)",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="a folder that `data build` wrote, or pictures in one sub-folder a class; for tiny "
+        "the folder of the official files",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with an earlier run")
     parser.set_defaults(overrides=[])
 

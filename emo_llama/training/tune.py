@@ -10,6 +10,7 @@ import json
 import shutil
 import time
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,9 @@ def parse_recipe(words: list[str]) -> tuple[RecipeArguments, SFTConfig, ModelCon
     """Reads a recipe and what overrides it.
 
     Args:
-        words (`list[str]`): `--config FILE` and any `--key value`.
+        words (`list[str]`):
+            `--config FILE` and any `--key value`; for `FILE` the name of one of the package's own
+            recipes, too.
 
     Returns:
         `tuple[RecipeArguments, SFTConfig, ModelConfig]`: All settings.
@@ -45,8 +48,11 @@ def parse_recipe(words: list[str]) -> tuple[RecipeArguments, SFTConfig, ModelCon
         [`UsageError`]: The recipe cannot be read or holds a key that nothing knows.
     """
     parser = TrlParser((RecipeArguments, SFTConfig, ModelConfig))
+    config, *others = words[words.index("--config") + 1 :]
     try:
-        recipe, sft, model = parser.parse_args_and_config(words)
+        recipe, sft, model = parser.parse_args_and_config(
+            [*words[: words.index("--config") + 1], str(find_recipe(config)), *others]
+        )
     except (ValueError, OSError) as error:
         raise UsageError(
             f"{' '.join(words)}: the recipe cannot be read: {error}. See recipes/ for examples."
@@ -59,6 +65,19 @@ def parse_recipe(words: list[str]) -> tuple[RecipeArguments, SFTConfig, ModelCon
     if recipe.data is None:
         raise UsageError("A recipe needs data: name its folder by --data DIR.")
     return recipe, sft, model
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe.
+
+    Args:
+        name (`str`): A path, or the name of a recipe that comes with the package.
+
+    Returns:
+        `Path`: The file; as given, where there is none.
+    """
+    own = Path(str(resources.files("emo_llama.recipes").joinpath(f"{name}.yaml")))
+    return own if own.is_file() and not Path(name).is_file() else Path(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import yaml
 import emo_llama
 
 ROOT = Path(__file__).parents[2]
+MAPPED = ("modeling", "dataset_builders", "recipes")
 
 
 def setup_cfg() -> configparser.ConfigParser:
@@ -25,14 +26,13 @@ def test_every_package_is_listed() -> None:
         ".".join(path.parent.relative_to(ROOT).parts)
         for path in (ROOT / "emo_llama").rglob("__init__.py")
     }
-    assert listed == found | {"emo_llama.modeling", "emo_llama.dataset_builders"}
+    assert listed == found | {f"emo_llama.{name}" for name in MAPPED}
 
 
 def test_the_mapping_names_existing_folders() -> None:
     lines = setup_cfg()["options"]["package_dir"].strip().splitlines()
     mapping = dict(map(str.strip, line.split("=")) for line in lines)
-    assert mapping["emo_llama.modeling"] == "modeling"
-    assert mapping["emo_llama.dataset_builders"] == "dataset_builders"
+    assert all(mapping[f"emo_llama.{name}"] == name for name in MAPPED)
     assert all((ROOT / folder / "__init__.py").is_file() for folder in mapping.values())
 
 

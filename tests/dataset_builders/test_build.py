@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from datasets import load_dataset
 
 from emo_llama.annotate.template import TemplateAnnotator
 from emo_llama.dataset_builders.annotations import strip_pictures
-from emo_llama.dataset_builders.build import BuildOptions, build_folder
+from emo_llama.dataset_builders.build import BUILDERS, BuildOptions, build_folder
 from emo_llama.dataset_builders.ferplus import VOTES, FerPlus
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
 from emo_llama.labels import FERPLUS
@@ -194,18 +195,42 @@ def test_unknown_names(write_ferplus, tmp_path):
         build_folder("ferplus", tmp_path, tmp_path / "out", TemplateAnnotator())
 
 
+READ_ALL = """
+import json, sys
+from datasets import load_dataset
+found = {}
+for folder in sys.argv[1:]:
+    rows = load_dataset(folder, "category")
+    streamed = load_dataset(folder, "category", split="train", streaming=True)
+    talk = load_dataset(folder, "conversation", split="train", streaming=True)
+    first = next(iter(streamed))
+    assert first["labels"] == rows["train"][0]["labels"] and first["label"] in first["labels"]
+    assert "{" + ", ".join(first["labels"]) + "}" in first["messages"][0]["content"]
+    sizes = {split: rows[split].num_rows for split in rows}
+    found[folder] = [sizes, len(list(streamed)), len(list(talk)), len(first["images"])]
+print(json.dumps([found, any(name.startswith("emo_llama") for name in sys.modules)]))
+"""
+
+
 @pytest.mark.slow
-def test_load_dataset_in_a_process_that_has_not_seen_the_package(built, tmp_path):
-    code = (
-        "import sys; from datasets import load_dataset; "
-        f"rows = load_dataset({str(built[0])!r}, 'conversation', split='train'); "
-        "print(rows.num_rows, rows[0]['images'][0].size, 'emo_llama' in sys.modules)"
-    )
-    environment = os.environ | {"HF_HOME": str(tmp_path / "home")}
+def test_every_build_is_read_by_a_process_that_has_not_seen_the_package(tmp_path):
+    expected = {}
+    for name, builder in BUILDERS.items():
+        root, out = tmp_path / "roots" / name, tmp_path / "built" / name
+        builder.write_synthetic(root, per_class=1)
+        done = build_folder(name, root, out, TemplateAnnotator())
+        sizes = {split: count["written"] for split, count in done.counts["category"].items()}
+        frames = 8 if builder.KIND == "video" else 1
+        expected[str(out)] = [sizes, sizes["train"], sizes["train"], frames]
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path
+        [sys.executable, "-c", READ_ALL, *expected],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"HF_HOME": str(tmp_path / "home")},
+        cwd=tmp_path,
     )
-    assert done.stdout.strip() == "21 (48, 48) False", done.stderr
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [expected, False]
 
 
 def test_another_build_of_the_same_name_is_not_read_from_the_cache(write_ferplus, tmp_path):

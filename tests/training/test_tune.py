@@ -170,6 +170,14 @@ def test_a_missing_recipe_is_named(tmp_path):
         parse_recipe(["--config", str(tmp_path / "none.yaml")])
 
 
+def test_recipes_are_found_by_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe, sft, _ = parse_recipe(["--config", "finetune", "--data", "somewhere"])
+    assert (recipe.augment_faces, sft.assistant_only_loss) == (80, True)
+    (tmp_path / "finetune").write_text("output_dir: mine\nbf16: false\n")
+    assert parse_recipe(["--config", "finetune", "--data", "x"])[1].output_dir == "mine"
+
+
 def test_rows_of_both_kinds_are_mixed(ferplus_build):
     whole = training_rows(ferplus_build[0], 1.0, seed=0)
     half = training_rows(ferplus_build[0], 0.5, seed=0)
