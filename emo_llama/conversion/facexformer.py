@@ -1,11 +1,44 @@
-"""Key names of the published FaceXFormer weights, mapped to ours.
+"""The published FaceXFormer weights in the format of this project.
 
-Decides which tensor of the reference goes where. It leaves out reading files and writing folders.
+Decides which tensor of the reference goes where, and which configuration the shapes tell.
 """
 
 import re
+import shutil
+from pathlib import Path
+from typing import Any
 
 import torch
+
+from emo_llama.conversion.checkpoints import (
+    ShardWriter,
+    Tensors,
+    compare_shapes,
+    read_shard,
+    shapes_of,
+)
+from emo_llama.errors import DataFormatError
+from emo_llama.hub.export import FACE_AUTO_MAP, complete_folder, travelling_files
+from emo_llama.modeling import FaceXFormerConfig, FaceXFormerModel
+
+__all__ = ["convert_facexformer", "convert_facexformer_state_dict", "face_config"]
+
+KEY = "state_dict_backbone"
+REFERENCE_HEADS = 8
+
+_CARD = """---
+library_name: transformers
+license: mit
+tags:
+- custom_code
+---
+
+# FaceXFormer
+
+The published weights of [FaceXFormer](https://arxiv.org/abs/2403.12960) (MIT), converted by
+`emo-llama convert facexformer`; `AutoModel.from_pretrained(folder, trust_remote_code=True)` loads
+them. Input: a face crop of 224 pixels, the box grown by half, ImageNet's mean and deviation.
+"""
 
 _TOKENS = ("landmarks", "pose", "attribute", "visibility", "age", "gender", "race")
 _RULES = (
@@ -87,3 +120,104 @@ def _convert_block(key: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
     for old, new in _BLOCK_RULES:
         rest = rest.replace(old, new) if rest.startswith(old) else rest
     return {prefix + rest: value}
+
+
+def convert_facexformer(
+    checkpoint: Path, out: Path, dtype: torch.dtype | None = None, **changes: Any
+) -> Path:
+    """Writes the published file as a folder that `AutoModel` loads.
+
+    Args:
+        checkpoint (`Path`):
+            The published `model.pt` (`torch.load` with `weights_only`), or the same tensors as
+            safetensors.
+        out (`Path`):
+            The folder to write; it must not exist, or be empty.
+        dtype (`torch.dtype`, *optional*):
+            Of the weights; as they are by default.
+        changes (`dict`, *optional*):
+            Fields of [`FaceXFormerConfig`] that shapes do not tell, as `num_attention_heads`.
+
+    Returns:
+        `Path`: The folder.
+
+    Raises:
+        InputNotFoundError: There is no such file.
+        DataFormatError: It holds no FaceXFormer, or keys are missing, left over or of other shapes.
+        UsageError: `out` holds something already.
+    """
+    content = read_shard(checkpoint)
+    tensors = content.get(KEY, content) if isinstance(content, dict) else {}
+    if not any(str(key).startswith("face_decoder.") for key in tensors):
+        raise DataFormatError(
+            f"{checkpoint}: expected FaceXFormer's weights under {KEY!r}, found "
+            f"{', '.join(map(str, list(tensors)[:3])) or 'nothing'}. Name the published model.pt."
+        )
+    try:
+        config = face_config(tensors, **changes)
+        converted = convert_facexformer_state_dict(tensors)
+    except KeyError as error:
+        raise DataFormatError(
+            f"{checkpoint}: the key {error} is missing. Fetch the file again."
+        ) from error
+    with torch.device("meta"):
+        wanted = FaceXFormerModel(config).state_dict()
+    compare_shapes(checkpoint, shapes_of(converted), shapes_of(wanted))
+    with complete_folder(out) as folder:
+        writer = ShardWriter(folder, dtype)
+        writer.write(converted)
+        writer.finish()
+        config.auto_map = dict(FACE_AUTO_MAP)
+        config.architectures = [FaceXFormerModel.__name__]
+        config.save_pretrained(folder)
+        for path in travelling_files():
+            if path.stem.endswith("_facexformer"):
+                shutil.copyfile(path, folder / path.name)
+        (folder / "README.md").write_text(_CARD, encoding="utf-8")
+    return out
+
+
+def face_config(tensors: Tensors, **changes: Any) -> FaceXFormerConfig:
+    """The configuration that the shapes of the reference's tensors tell.
+
+    The heads of the decoder leave no trace in them: the reference's eight are taken, or fewer where
+    a head would be less than 4 wide.
+
+    Args:
+        tensors (`dict[str, torch.Tensor]`): By the reference's keys.
+        changes (`dict`, *optional*): Fields to set otherwise.
+
+    Returns:
+        [`FaceXFormerConfig`]: For 224-pixel crops.
+
+    Raises:
+        KeyError: A tensor is missing.
+    """
+    blocks = [re.match(r"backbone\.0\.([1357])\.(\d+)\.norm1\.weight$", key) for key in tensors]
+    stages = [match[1] for match in blocks if match]
+    tables = [
+        tensors[f"backbone.0.{stage}.0.attn.relative_position_bias_table"] for stage in "1357"
+    ]
+    layer = "face_decoder.transformer.layers.0."
+    inner, width = tensors[f"{layer}cross_attn_token_to_image.q_proj.weight"].shape
+    decoder = {re.match(r"face_decoder\.transformer\.layers\.(\d+)", key) for key in tensors}
+    first = tensors["backbone.0.1.0.mlp.0.weight"]
+    values = {
+        "backbone_config": {
+            "model_type": "swin",
+            "image_size": 224,
+            "embed_dim": tensors["backbone.0.0.0.weight"].shape[0],
+            "depths": [stages.count(stage) for stage in "1357"],
+            "num_heads": [table.shape[1] for table in tables],
+            "window_size": (round(tables[0].shape[0] ** 0.5) + 1) // 2,
+            "mlp_ratio": first.shape[0] / first.shape[1],
+            "drop_path_rate": 0.5,
+        },
+        "hidden_size": width,
+        "mlp_dim": tensors[f"{layer}mlp.lin1.weight"].shape[0],
+        "attention_downsample_rate": width // inner,
+        "num_attention_heads": min(REFERENCE_HEADS, inner // 4),
+        "num_decoder_layers": len({match[1] for match in decoder if match}),
+        "num_segmentation_classes": tensors["face_decoder.mask_tokens.weight"].shape[0],
+    }
+    return FaceXFormerConfig(**(values | changes))

@@ -1,114 +1,377 @@
-"""Key names of LLaMA-VID's weights, mapped to ours.
+"""A LLaMA-VID folder as a model of this project: weights, configuration, tokenizers, code.
 
-Decides which tensor of the reference goes where, fuses the tower's query and value biases and adds
-the two placeholder tokens, which LLaMA-VID keeps outside its vocabulary. It leaves out reading
-files and writing folders.
+Shards are converted one at a time, so that memory stays near one shard. The Face Info Mining module
+is made anew; the face network comes from its own folder.
 """
 
-import re
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-__all__ = ["convert_llama_vid_state_dict"]
-
-_TOWER = "model.vision_tower.vision_tower."
-_QFORMER = "model.vlm_att_encoder.bert."
-_OURS = "model.frame_tokens."
-_RULES = (
-    (r"^model\.(embed_tokens|layers|norm)\.", r"model.language_model.\1."),
-    (r"^lm_head\.", "lm_head."),
-    (r"^model\.mm_projector\.0\.", f"{_OURS}content_projector.linear_1."),
-    (r"^model\.mm_projector\.2\.", f"{_OURS}content_projector.linear_2."),
-    (r"^model\.vlm_att_query$", f"{_OURS}query_tokens"),
-    (r"^model\.vlm_att_ln\.", f"{_OURS}norm."),
-    (r"^model\.vlm_att_projector\.", f"{_OURS}query_projection."),
-    (r"^model\.vlm_att_key_projector\.", f"{_OURS}key_projection."),
-    (r"^model\.vlm_att_val_projector\.", f"{_OURS}value_projection."),
-    (rf"^{re.escape(_QFORMER)}embeddings\.LayerNorm\.", f"{_OURS}qformer.embeddings.layernorm."),
-    (
-        rf"^{re.escape(_QFORMER)}(encoder\.layer\.\d+\.(?:cross)?attention)\.self\.",
-        rf"{_OURS}qformer.\1.attention.",
-    ),
-    (rf"^{re.escape(_QFORMER)}", f"{_OURS}qformer."),
-    (rf"^{re.escape(_TOWER)}cls_token$", "model.vision_tower.embeddings.class_embedding"),
-    (rf"^{re.escape(_TOWER)}pos_embed$", "model.vision_tower.embeddings.position_embedding"),
-    (
-        rf"^{re.escape(_TOWER)}patch_embed\.proj\.",
-        "model.vision_tower.embeddings.patch_embedding.",
-    ),
-    (
-        rf"^{re.escape(_TOWER)}blocks\.(\d+)\.norm([12])\.",
-        r"model.vision_tower.encoder.layers.\1.layer_norm\2.",
-    ),
-    (
-        rf"^{re.escape(_TOWER)}blocks\.(\d+)\.attn\.proj\.",
-        r"model.vision_tower.encoder.layers.\1.self_attn.projection.",
-    ),
-    (
-        rf"^{re.escape(_TOWER)}blocks\.(\d+)\.attn\.qkv\.",
-        r"model.vision_tower.encoder.layers.\1.self_attn.qkv.",
-    ),
-    (
-        rf"^{re.escape(_TOWER)}blocks\.(\d+)\.mlp\.",
-        r"model.vision_tower.encoder.layers.\1.mlp.",
-    ),
+from emo_llama.conversion.checkpoints import (
+    Shapes,
+    ShardWriter,
+    Tensors,
+    compare_shapes,
+    read_shards,
+    shapes_of,
+    shard_files,
+    some,
 )
-_BIAS = re.compile(rf"^{re.escape(_TOWER)}blocks\.(\d+)\.attn\.q_bias$")
-_NO_WEIGHT = (".rotary_emb.inv_freq", ".embeddings.position_ids", ".attn.v_bias")
+from emo_llama.conversion.llama_vid_config import QFORMER, TOWER, emo_llama_config
+from emo_llama.conversion.llama_vid_keys import convert_llama_vid_state_dict, has_no_place
+from emo_llama.conversion.lora import LoraUpdate
+from emo_llama.errors import DataFormatError, InputNotFoundError
+from emo_llama.hub.card import model_card
+from emo_llama.hub.export import AUTO_MAP, complete_folder, find_model, travelling_files
+from emo_llama.labels import FERPLUS
+from emo_llama.modeling import (
+    EmoLlamaConfig,
+    EmoLlamaForConditionalGeneration,
+    EmoLlamaImageProcessor,
+    EmoLlamaProcessor,
+    FaceXFormerConfig,
+)
+
+__all__ = ["LlamaVidParts", "convert_llama_vid"]
+
+BIASES = (".attn.q_bias", ".attn.v_bias")
+ATTENTION = "model.vlm_att_"
+PLACEHOLDERS = ["<image>", "<video>"]
 
 
-def convert_llama_vid_state_dict(
-    state_dict: dict[str, torch.Tensor], num_new_tokens: int = 2
-) -> dict[str, torch.Tensor]:
-    """Rename LLaMA-VID's tensors to the names of [`EmoLlamaForConditionalGeneration`].
+@dataclass(frozen=True, slots=True)
+class LlamaVidParts:
+    """What a conversion reads beside the checkpoint.
 
     Args:
-        state_dict (`dict[str, torch.Tensor]`):
-            A complete checkpoint, tower included.
-        num_new_tokens (`int`, *optional*, defaults to 2):
-            Rows added at the end of the embedding and the head for the placeholders; each is the
-            mean of the rows before.
+        vision_tower (`Path`, *optional*):
+            `eva_vit_g.pth`; needed where the shards hold no tower.
+        face_model (`Path`, *optional*):
+            A folder that `emo-llama convert facexformer` wrote.
+        has_face (`bool`, *optional*, defaults to `True`):
+            Whether there is a face network: without `face_model` the embedded model's.
+        base (`Path`, *optional*):
+            The folder that a LoRA checkpoint changes.
+        qformer_tokenizer (`Path`, *optional*):
+            A folder with BERT's tokenizer.
+        extra (`list[Path]`, *optional*):
+            More weight files, for what the shards lack.
+    """
+
+    vision_tower: Path | None = None
+    face_model: Path | None = None
+    has_face: bool = True
+    base: Path | None = None
+    qformer_tokenizer: Path | None = None
+    extra: list[Path] = field(default_factory=list)
+
+
+def convert_llama_vid(
+    checkpoint: Path,
+    out: Path,
+    parts: LlamaVidParts | None = None,
+    dtype: torch.dtype | None = None,
+    seed: int = 0,
+    ignore_unplaced: bool = False,
+    changes: dict[str, Any] | None = None,
+) -> list[str]:
+    """Writes an EMO-LLaMA folder from a LLaMA-VID folder.
+
+    Args:
+        checkpoint (`Path`):
+            A folder with `config.json` and shards (`.bin` or safetensors), or a LoRA folder with
+            `adapter_config.json`.
+        out (`Path`):
+            The folder to write; it must not exist, or be empty.
+        parts ([`LlamaVidParts`], *optional*):
+            What else is read.
+        dtype (`torch.dtype`, *optional*):
+            Of the weights; as they are by default.
+        seed (`int`, *optional*, defaults to 0):
+            Of the fresh Face Info Mining module.
+        ignore_unplaced (`bool`, *optional*, defaults to `False`):
+            Whether keys that have no place here are left out instead of stopping.
+        changes (`dict`, *optional*):
+            Fields of the configuration that shapes do not tell.
 
     Returns:
-        `dict[str, torch.Tensor]`: The same numbers under our names, without the face network and
-        the Face Info Mining module. Buffers that are no weights are left out.
+        `list[str]`: What was done, a line each.
 
     Raises:
-        ValueError: Some keys have no place in our model; the message names them.
-
-    Example:
-    ```python
-    >>> import torch
-    >>> from emo_llama.conversion.llama_vid import convert_llama_vid_state_dict
-
-    >>> convert_llama_vid_state_dict({"lm_head.weight": torch.zeros(64, 8)})["lm_head.weight"].shape
-    torch.Size([66, 8])
-
-    ```
+        InputNotFoundError: A file is missing.
+        DataFormatError: A file is damaged; keys are missing, without a place or of other shapes.
+        UsageError: `out` holds something already.
     """
-    converted, unknown = {}, []
-    for key, value in state_dict.items():
-        if (bias := _BIAS.match(key)) is not None:
-            v_bias = state_dict[key.replace(".q_bias", ".v_bias")]
-            name = f"model.vision_tower.encoder.layers.{bias[1]}.self_attn.qkv.bias"
-            converted[name] = torch.cat([value, torch.zeros_like(value), v_bias])  # keys have none
-        elif not key.endswith(_NO_WEIGHT):
-            renamed = _rename(key)
-            converted |= {renamed: value} if renamed else {}
-            unknown += [] if renamed else [key]
-    if unknown:
-        raise ValueError(f"{len(unknown)} keys have no place in EMO-LLaMA: {', '.join(unknown)}.")
-    for name in ("model.language_model.embed_tokens.weight", "lm_head.weight"):
-        if name in converted:
-            rows = converted[name].mean(dim=0, keepdim=True).expand(num_new_tokens, -1)
-            converted[name] = torch.cat([converted[name], rows])
-    return converted
+    parts = parts or LlamaVidParts()
+    source = _Source(checkpoint, parts, ignore_unplaced)
+    face_folder, face_config = _face(parts)
+    labels = FERPLUS
+    config = emo_llama_config(source.config, source.shapes, labels, face_config, changes or {})
+    with complete_folder(out) as folder:
+        writer = ShardWriter(folder, dtype)
+        for shard in source.converted():
+            writer.write(shard)
+        writer.write(_fresh_parts(config, face_folder, seed))
+        with torch.device("meta"):
+            wanted = shapes_of(EmoLlamaForConditionalGeneration(config).state_dict())
+        compare_shapes(checkpoint, writer.shapes(), wanted)
+        writer.finish()
+        done = source.notes + _write_rest(config, source.folder, parts, folder, out.name, dtype)
+    return [*done, f"fresh: {'Face Info Mining' if config.num_face_tokens else 'nothing'}"]
 
 
-def _rename(key: str) -> str | None:
-    """Our name for a key of the reference, or `None`."""
-    for pattern, replacement in _RULES:
-        renamed, count = re.subn(pattern, replacement, key)
-        if count:
-            return renamed
-    return None
+class _Source:
+    """The tensors of a checkpoint, one shard at a time, and what is known of all of them."""
+
+    def __init__(self, checkpoint: Path, parts: LlamaVidParts, ignore_unplaced: bool) -> None:
+        self.notes: list[str] = []
+        self.update = LoraUpdate.read(checkpoint, parts.base)
+        self.folder = checkpoint if self.update is None else Path(str(parts.base))
+        self.config = _read_config(checkpoint)
+        self.files = [*shard_files(self.folder), *parts.extra]
+        self.tower = parts.vision_tower
+        # A first pass over the keys: pickles are mapped, so that their numbers stay on disk.
+        self.shapes: Shapes = {}
+        for shard in self._shards():
+            self.shapes |= shapes_of(shard)
+        self._check(checkpoint, ignore_unplaced)
+
+    def converted(self) -> Iterator[Tensors]:
+        """Each shard under our names; the biases of a layer wait for each other."""
+        biases: Tensors = {}
+        for shard in self._shards():
+            ready: Tensors = {}
+            for key, tensor in shard.items():
+                (biases if key.endswith(BIASES) else ready)[key] = tensor
+            whole = {
+                key
+                for key in biases
+                if all(f"{key.rsplit('.', 1)[0]}.{name}" in biases for name in ("q_bias", "v_bias"))
+            }
+            ready |= {key: biases.pop(key) for key in sorted(whole)}
+            ready = {key: tensor for key, tensor in ready.items() if not has_no_place(key)}
+            yield convert_llama_vid_state_dict(ready)
+
+    def _shards(self) -> Iterator[Tensors]:
+        has_tower = False
+        for shard in read_shards(self.files):
+            has_tower = has_tower or any(key.startswith(TOWER) for key in shard)
+            yield shard if self.update is None else self.update.apply(shard)
+        if self.update is not None and (rest := self.update.rest()):
+            has_tower = has_tower or any(key.startswith(TOWER) for key in rest)
+            yield rest
+        if not has_tower and self.tower is not None:
+            yield self._tower_shard(self.tower)
+
+    def _tower_shard(self, path: Path) -> Tensors:
+        """The published tower without its last block, which LLaMA-VID never runs."""
+        (shard,) = read_shards([path])
+        blocks = {int(key.split(".")[1]) for key in shard if key.startswith("blocks.")}
+        if not blocks:
+            raise DataFormatError(
+                f"{path}: expected EVA's vision tower (blocks.0 and so on). Name eva_vit_g.pth."
+            )
+        last = f"blocks.{max(blocks)}."
+        used = ("cls_token", "pos_embed", "patch_embed.", "blocks.")
+        kept = {
+            f"{TOWER}{key}": tensor
+            for key, tensor in shard.items()
+            if key.startswith(used) and not key.startswith(last)
+        }
+        left = len(shard) - len(kept)
+        note = f"vision tower: {path.name}, its last block and {left:,} tensors in all left out"
+        self.notes = [*(line for line in self.notes if line != note), note]
+        return kept
+
+    def _check(self, checkpoint: Path, ignore_unplaced: bool) -> None:
+        """Says what is missing or has no place before anything is written."""
+        if not any(key.startswith(TOWER) for key in self.shapes):
+            raise DataFormatError(
+                f"{checkpoint}: the shards hold no vision tower. Name eva_vit_g.pth by "
+                "--vision-tower."
+            )
+        names = ("ln", "projector", "key_projector", "val_projector")
+        wanted = [f"{ATTENTION}query"]
+        wanted += [f"{ATTENTION}{name}.{kind}" for name in names for kind in ("weight", "bias")]
+        wanted += [
+            f"{QFORMER}embeddings.{name}.weight" for name in ("word_embeddings", "LayerNorm")
+        ]
+        missing = [key for key in wanted if key not in self.shapes]
+        if missing:
+            raise DataFormatError(
+                f"{checkpoint}: {len(missing)} keys of the text-guided frame tokens are missing: "
+                f"{', '.join(missing)}. Without them answers would be noise. Name a file that "
+                "holds them by --extra, or another checkpoint."
+            )
+        unplaced = [key for key in self.shapes if has_no_place(key)]
+        if unplaced and not ignore_unplaced:
+            raise DataFormatError(
+                f"{checkpoint}: {len(unplaced)} keys have no place in EMO-LLaMA: {some(unplaced)}. "
+                "Leave them out by --ignore-unplaced."
+            )
+        if unplaced:
+            self.notes.append(f"left out: {some(unplaced)}")
+        if not any(note.startswith("vision tower") for note in self.notes):
+            self.notes.append("vision tower: from the shards")
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputNotFoundError(f"{folder}: no config.json. Name the folder of a LLaMA-VID model.")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["hidden_size"], config["num_attention_heads"]  # noqa: B018
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataFormatError(
+            f"{path}: expected a Llama configuration ({error!r}). Fetch the file again."
+        ) from error
+    return config
+
+
+def _face(parts: LlamaVidParts) -> tuple[Path | None, FaceXFormerConfig | None]:
+    """Folder and configuration of the face network."""
+    if not parts.has_face:
+        return None, None
+    folder = find_model(parts.face_model)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config.get("model_type") == EmoLlamaConfig.model_type:
+        config = config["face_config"]
+    if config is None or config.get("model_type") != FaceXFormerConfig.model_type:
+        raise DataFormatError(
+            f"{folder}: expected a face network. Name a folder that `emo-llama convert "
+            "facexformer` wrote."
+        )
+    return folder, FaceXFormerConfig.from_dict(config)
+
+
+def _fresh_parts(config: EmoLlamaConfig, face_folder: Path | None, seed: int) -> Tensors:
+    """The face network's weights, and a new Face Info Mining module."""
+    if face_folder is None:
+        return {}
+    prefix, tensors = "model.face_model.", {}
+    for shard in read_shards(shard_files(face_folder)):
+        for key, tensor in shard.items():
+            if key.startswith(prefix):
+                tensors[key] = tensor
+            elif not key.startswith(("model.", "lm_head.")):
+                tensors[prefix + key] = tensor
+    with torch.device("meta"):
+        model = EmoLlamaForConditionalGeneration(config)
+    module = model.model.face_info_mining
+    if module is not None:
+        module.to_empty(device="cpu")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            _initialise(model, module)
+        tensors |= {
+            f"model.face_info_mining.{key}": value for key, value in module.state_dict().items()
+        }
+    return tensors
+
+
+def _initialise(model: EmoLlamaForConditionalGeneration, module: nn.Module) -> None:
+    """What `from_pretrained` does to a part that a checkpoint lacks."""
+    for child in reversed(list(module.modules())):
+        model._init_weights(child)
+
+
+def _write_rest(
+    config: EmoLlamaConfig,
+    source: Path,
+    parts: LlamaVidParts,
+    folder: Path,
+    name: str,
+    dtype: torch.dtype | None,
+) -> list[str]:
+    """Configuration, processor, code and card; what could not be written is said."""
+    config.auto_map = dict(AUTO_MAP)
+    config.architectures = [EmoLlamaForConditionalGeneration.__name__]
+    if dtype is not None:
+        config.dtype = dtype
+    config.save_pretrained(folder)
+    for path in travelling_files():
+        shutil.copyfile(path, folder / path.name)
+    card = model_card(name, config, 0).replace("| parameters | 0 |\n", "")
+    (folder / "README.md").write_text(card + _LICENCE, encoding="utf-8")
+    lacking = []
+    if not any((source / file).is_file() for file in ("tokenizer.model", "tokenizer.json")):
+        lacking.append(f"no tokenizer in {source}")
+    if parts.qformer_tokenizer is None:
+        lacking.append("no --qformer-tokenizer (the folder of bert-base-uncased's)")
+    if lacking:
+        return [f"no processor was written: {'; '.join(lacking)}"]
+    _processor(config, source, parts).save_pretrained(folder)
+    (folder / "qformer_tokenizer" / "config.json").write_text("{}\n")
+    return ["processor: Vicuna's prompt"]
+
+
+_LICENCE = """
+## Licences of these weights
+
+LLaMA-VID's weights are CC BY-NC 4.0, and so is what is made from them: no commercial use. Vicuna is
+bound by the Llama 2 licence. FaceXFormer's weights are MIT. The Face Info Mining module here is
+untrained.
+"""
+
+
+def _processor(config: EmoLlamaConfig, source: Path, parts: LlamaVidParts) -> EmoLlamaProcessor:
+    """The processor, its pictures as LLaMA-VID's training saw them."""
+    images: dict[str, Any] = {"size": config.vision_config.image_size}
+    if config.face_config is None:
+        images["do_face_crop"] = False
+    elif parts.face_model is None:
+        embedded = EmoLlamaImageProcessor.from_pretrained(find_model())
+        names = ("face_image_mean", "face_image_std", "face_margin", "do_grayscale_face")
+        images |= {key: getattr(embedded, key) for key in names}
+    if config.face_config is not None:
+        images["face_size"] = config.face_config.image_size
+    bert = AutoTokenizer.from_pretrained(str(parts.qformer_tokenizer))
+    processor = EmoLlamaProcessor(
+        image_processor=EmoLlamaImageProcessor(**images),
+        tokenizer=llama_tokenizer(source, config),
+        qformer_tokenizer=bert,
+        num_tokens_per_frame=config.num_tokens_per_frame,
+        max_question_length=min(256, config.qformer_config.max_position_embeddings),
+    )
+    processor.auto_map = {"AutoProcessor": AUTO_MAP["AutoProcessor"]}
+    processor.image_processor.auto_map = {"AutoImageProcessor": AUTO_MAP["AutoImageProcessor"]}
+    return processor
+
+
+def llama_tokenizer(source: Path, config: EmoLlamaConfig) -> PreTrainedTokenizerBase:
+    """The checkpoint's tokenizer with both placeholders behind its vocabulary.
+
+    LLaMA-VID cuts a prompt at `<image>` and tokenizes each piece on its own, so each piece begins
+    with the space that Llama puts before a text: `legacy` does that behind every special token.
+
+    Args:
+        source (`Path`): The checkpoint's folder.
+        config ([`EmoLlamaConfig`]): Tells which ids the placeholders must have.
+
+    Returns:
+        `PreTrainedTokenizerBase`: The tokenizer.
+
+    Raises:
+        DataFormatError: Its vocabulary is not that of the weights.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(str(source), legacy=True)
+    tokenizer.add_tokens(PLACEHOLDERS, special_tokens=True)
+    known = tokenizer.get_vocab()
+    found = [known[token] for token in PLACEHOLDERS]
+    if found != [config.image_token_id, config.video_token_id]:
+        raise DataFormatError(
+            f"{source}: the tokenizer has {found[0]:,} tokens and the embedding "
+            f"{config.image_token_id:,} rows. Put the checkpoint's own tokenizer beside it."
+        )
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.unk_token
+    return tokenizer

@@ -23,7 +23,14 @@ from emo_llama.hub.card import model_card
 from emo_llama.loading import EMBEDDED_MODEL
 from emo_llama.modeling import EmoLlamaConfig, EmoLlamaProcessor
 
-__all__ = ["AUTO_MAP", "export", "find_model", "travelling_files"]
+__all__ = [
+    "AUTO_MAP",
+    "FACE_AUTO_MAP",
+    "complete_folder",
+    "export",
+    "find_model",
+    "travelling_files",
+]
 
 AUTO_MAP = {
     "AutoConfig": "configuration_emo_llama.EmoLlamaConfig",
@@ -31,6 +38,10 @@ AUTO_MAP = {
     "AutoModelForImageTextToText": "modeling_emo_llama.EmoLlamaForConditionalGeneration",
     "AutoProcessor": "processing_emo_llama.EmoLlamaProcessor",
     "AutoImageProcessor": "image_processing_emo_llama.EmoLlamaImageProcessor",
+}
+FACE_AUTO_MAP = {
+    "AutoConfig": "configuration_facexformer.FaceXFormerConfig",
+    "AutoModel": "modeling_facexformer.FaceXFormerModel",
 }
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "README.md")
@@ -70,7 +81,7 @@ def export(model_dir: str | Path | None, out: str | Path) -> Path:
     """
     source, out = find_model(model_dir), Path(out)
     config, weights = _load_config(source), _weight_files(source)
-    with _complete_folder(out) as folder:
+    with complete_folder(out) as folder:
         _write_config(config, folder)
         _write_processor(source, folder)
         for path in [*travelling_files(), *weights, source / "generation_config.json"]:
@@ -215,8 +226,18 @@ def _write_processor(source: Path, folder: Path) -> None:
 
 
 @contextmanager
-def _complete_folder(out: Path) -> Iterator[Path]:
-    """A temporary sibling that is renamed to `out` at the end, or removed on the way."""
+def complete_folder(out: Path) -> Iterator[Path]:
+    """A temporary sibling that is renamed to `out` at the end, or removed on the way.
+
+    Args:
+        out (`Path`): The folder to write. It must not exist, or be empty.
+
+    Yields:
+        `Path`: Where to write.
+
+    Raises:
+        UsageError: `out` holds something already, or cannot be written.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
             f"{str(out)!r} exists already. Name a new or empty folder, or remove this one first."

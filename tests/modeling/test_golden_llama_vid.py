@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from emo_llama.conversion.llama_vid import convert_llama_vid_state_dict
+from emo_llama.conversion.llama_vid_keys import convert_llama_vid_state_dict
 from emo_llama.modeling import EmoLlamaConfig, EmoLlamaForConditionalGeneration
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
