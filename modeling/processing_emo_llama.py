@@ -139,6 +139,9 @@ class EmoLlamaProcessor(ProcessorMixin):
             the text of its turn.
         assistant_marker (`str`, *optional*, defaults to `"ASSISTANT:"`):
             What an answer starts with.
+        placeholder_suffix (`str`, *optional*, defaults to `""`):
+            Text behind the tokens of a picture. LLaMA-VID tokenizes what follows a picture as a
+            text of its own, which a Llama tokenizer begins with a space.
 
     Raises:
         ValueError: The tokenizer lacks a placeholder token.
@@ -177,6 +180,7 @@ class EmoLlamaProcessor(ProcessorMixin):
         max_question_length: int = 256,
         user_marker: str = USER_MARKER,
         assistant_marker: str = ASSISTANT_MARKER,
+        placeholder_suffix: str = "",
     ) -> None:
         if qformer_tokenizer is tokenizer:
             qformer_tokenizer = copy.deepcopy(tokenizer)
@@ -191,6 +195,7 @@ class EmoLlamaProcessor(ProcessorMixin):
         self.max_question_length = max_question_length
         self.user_marker = user_marker
         self.assistant_marker = assistant_marker
+        self.placeholder_suffix = placeholder_suffix
         if chat_template is None:
             chat_template = _default_template(self)
         super().__init__(image_processor, tokenizer, qformer_tokenizer, chat_template=chat_template)
@@ -288,12 +293,13 @@ class EmoLlamaProcessor(ProcessorMixin):
 
     def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs: Any) -> str:
         """The placeholder once for every visual token of one image."""
-        return self.image_token * self.num_tokens_per_frame
+        return self.image_token * self.num_tokens_per_frame + self.placeholder_suffix
 
     def replace_video_token(self, video_inputs: dict, video_idx: int, **kwargs: Any) -> str:
         """The placeholder once for every visual token of all frames of one video."""
         frames = int(video_inputs["frame_counts"][video_idx])
-        return self.video_token * (self.num_tokens_per_frame * frames)
+        tokens = self.video_token * (self.num_tokens_per_frame * frames)
+        return tokens + self.placeholder_suffix
 
     def _process_videos(
         self,

@@ -1,10 +1,11 @@
 """What tests of several folders share: FERPlus in its official layout, with drawn faces."""
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 
 from emo_llama.dataset_builders.synthetic import draw_face
@@ -12,6 +13,16 @@ from emo_llama.dataset_builders.synthetic import draw_face
 HEADER = "neutral happiness surprise sadness anger disgust fear contempt unknown NF".split()
 EXPRESSIONS = HEADER[:8]
 Row = tuple[str, str, Sequence[int]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What `datasets` keeps lies in the session's own folder, not in that of the user."""
+    folder = str(tmp_path_factory.mktemp("datasets"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
+        patch.setenv("HF_DATASETS_CACHE", folder)
+        yield
 
 
 def votes_for(expression: str, count: int = 9, second: str = "neutral") -> list[int]:

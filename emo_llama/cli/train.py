@@ -51,7 +51,8 @@ def main(args: argparse.Namespace) -> int:
     """
     from emo_llama.evaluation.report import as_text
     from emo_llama.evaluation.split import SCORER
-    from emo_llama.training.tune import parse_recipe, train
+    from emo_llama.training.recipe import parse_recipe
+    from emo_llama.training.tune import train
 
     words = ["--config", args.config, *args.overrides]
     if args.data is not None:

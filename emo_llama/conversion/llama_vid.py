@@ -39,6 +39,7 @@ from emo_llama.modeling import (
     EmoLlamaProcessor,
     FaceXFormerConfig,
 )
+from emo_llama.modeling.processing_emo_llama import VICUNA_SYSTEM_PROMPT, chat_template
 
 __all__ = ["LlamaVidParts", "convert_llama_vid"]
 
@@ -339,6 +340,10 @@ def _processor(config: EmoLlamaConfig, source: Path, parts: LlamaVidParts) -> Em
         image_processor=EmoLlamaImageProcessor(**images),
         tokenizer=llama_tokenizer(source, config),
         qformer_tokenizer=bert,
+        # LLaMA-VID tokenizes what stands before and behind a picture on its own, and a Llama
+        # tokenizer begins a text with a space, though not behind a special token.
+        chat_template=chat_template(f" {VICUNA_SYSTEM_PROMPT}"),
+        placeholder_suffix=" ",
         num_tokens_per_frame=config.num_tokens_per_frame,
         max_question_length=min(256, config.qformer_config.max_position_embeddings),
     )
@@ -350,9 +355,6 @@ def _processor(config: EmoLlamaConfig, source: Path, parts: LlamaVidParts) -> Em
 def llama_tokenizer(source: Path, config: EmoLlamaConfig) -> PreTrainedTokenizerBase:
     """The checkpoint's tokenizer with both placeholders behind its vocabulary.
 
-    LLaMA-VID cuts a prompt at `<image>` and tokenizes each piece on its own, so each piece begins
-    with the space that Llama puts before a text: `legacy` does that behind every special token.
-
     Args:
         source (`Path`): The checkpoint's folder.
         config ([`EmoLlamaConfig`]): Tells which ids the placeholders must have.
@@ -363,7 +365,7 @@ def llama_tokenizer(source: Path, config: EmoLlamaConfig) -> PreTrainedTokenizer
     Raises:
         DataFormatError: Its vocabulary is not that of the weights.
     """
-    tokenizer = AutoTokenizer.from_pretrained(str(source), legacy=True)
+    tokenizer = AutoTokenizer.from_pretrained(str(source))
     tokenizer.add_tokens(PLACEHOLDERS, special_tokens=True)
     known = tokenizer.get_vocab()
     found = [known[token] for token in PLACEHOLDERS]

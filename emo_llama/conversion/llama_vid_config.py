@@ -55,7 +55,7 @@ def emo_llama_config(
             "by --extra."
         ) from error
     known = LlamaConfig().to_dict().keys() | {"rope_theta", "rope_scaling"}
-    text = {key: value for key, value in llama.items() if key in known}
+    text = {key: value for key, value in llama.items() if key in known and value is not None}
     text |= {"model_type": "llama", "vocab_size": vocabulary + 2}
     for key in ("architectures", "torch_dtype", "dtype", "transformers_version"):
         text.pop(key, None)

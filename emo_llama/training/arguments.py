@@ -21,8 +21,8 @@ class RecipeArguments:
             For a model from scratch: `face`, `tower`, `tokenizer` and `model`; see
             [`emo_llama.training.scratch`]. Without it training starts from `model_name_or_path`.
         encoders (`str`, *optional*):
-            Work folder of an earlier run whose instruction data and encoders are taken, so that
-            only the tuning differs.
+            Work folder of an earlier run whose instruction data and encoders are taken, or a
+            finished model of this recipe whose encoders are, so that only the tuning differs.
         tower (`str`, *optional*, defaults to `"generic"`):
             Vision tower of a model from scratch: `"generic"`, as `scratch.tower` says, or `"face"`,
             the face network's own backbone, which has learned the same votes.

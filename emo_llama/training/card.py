@@ -67,8 +67,7 @@ _SCORES = Template(
 | $split | $rule | $n | $war | $uar | $macro_f1 |
 
 In per cent, with 95% intervals (Wilson for accuracy, bootstrap for the others), by the likelihood
-of each label's text. Settings and temperature ($temperature) were chosen on this very split, so
-these numbers are optimistic; the test split was not touched.
+of each label's text. $chosen
 Command: `emo-llama eval --data BUILT --split validation --model DIR`.
 
 | label | recall | n |
@@ -80,6 +79,9 @@ $per_class
 _SCRATCH = {
     "title": "trained by its own recipe",
     "split": "FERPlus PublicTest (validation)",
+    "chosen": """\
+Settings and temperature ($temperature) were chosen on this very split, so
+these numbers are optimistic; the test split was not touched.""",
     "data": """\
 - Data: FERPlus training faces (majority rule for instructions, vote distributions for the face
   network; exact repeats of held-out pictures left out) and, for age, gender, race and landmarks,
@@ -100,6 +102,9 @@ research, and judge for yourself what else your law allows.""",
 _TUNED = {
     "title": "tuned on $source",
     "split": "$source, validation",
+    "chosen": """\
+Nothing was chosen on this split but the temperature ($temperature), and that
+only where it holds 100 rows or more.""",
     "data": """\
 - Data: $items items of `$source`, labels $labels; conversations by $annotator.
 - Began with $start, seed $seed.""",

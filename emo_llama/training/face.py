@@ -16,11 +16,14 @@ from torch import nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from emo_llama.modeling import FaceXFormerConfig, FaceXFormerModel
 from emo_llama.training.augmentation import augment
 from emo_llama.training.face_data import FaceTable
+from emo_llama.training.resume import last_whole_checkpoint
+
+AVERAGE = "average.safetensors"
+"""The averaged weights, in each checkpoint."""
 
 MEAN, STD = 0.5, 0.25
 """Normalisation of grey values in [0, 1]; the processor of the model uses the same numbers."""
@@ -192,7 +195,7 @@ class _Average(TrainerCallback):
         """Takes the average up where the checkpoint left it."""
         if state.global_step:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            self.average.load_state_dict(load_file(folder / "average.safetensors"))
+            self.average.load_state_dict(load_file(folder / AVERAGE))
 
     def on_step_begin(
         self,
@@ -223,10 +226,9 @@ class _Average(TrainerCallback):
     ) -> None:
         """Writes the average beside the checkpoint."""
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        save_file(
-            {k: v.contiguous() for k, v in self.average.state_dict().items()},
-            folder / "average.safetensors",
-        )
+        partial = folder / f"{AVERAGE}.part"
+        save_file({k: v.contiguous() for k, v in self.average.state_dict().items()}, partial)
+        partial.replace(folder / AVERAGE)
 
 
 class _FaceTrainer(Trainer):
@@ -315,9 +317,7 @@ def train_face(
         callbacks=[average],
     )
     trainer.average = average
-    trainer.train(
-        resume_from_checkpoint=get_last_checkpoint(str(work_dir)) if work_dir.is_dir() else None
-    )
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(work_dir, [AVERAGE]))
     partial = out.with_name(out.name + ".part")
     average.average.module.face.save_pretrained(partial)
     partial.replace(out)

@@ -20,12 +20,15 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerFast
 from emo_llama.annotate.landmarks import from_file
 from emo_llama.annotate.template import TemplateAnnotator
 from emo_llama.dataset_builders.build import build_folder
+from emo_llama.errors import UsageError
 from emo_llama.labels import FERPLUS
+from emo_llama.loading import load_model
 from emo_llama.modeling import (
     EmoLlamaConfig,
     EmoLlamaForConditionalGeneration,
     EmoLlamaImageProcessor,
     EmoLlamaProcessor,
+    FaceXFormerConfig,
     FaceXFormerModel,
 )
 from emo_llama.modeling.processing_emo_llama import chat_template
@@ -50,24 +53,65 @@ def build_from_scratch(
         data (`Path`): Folder with `ferplus/` and `fairface/`.
         work_dir (`Path`): Where the parts are kept.
         encoders (`Path`, *optional*, defaults to `work_dir`):
-            Where instruction data and encoders are kept; an earlier run's are taken as they are.
+            Where instruction data and encoders are kept; an earlier run's are taken as they are. Or
+            a finished model of this recipe, whose encoders are taken.
 
     Returns:
         `tuple[Path, Path]`: The untuned model's folder and that of the built instruction data.
     """
     parts = work_dir if encoders is None else encoders
+    if (parts / "config.json").is_file():
+        unpack_encoders(parts, scratch, work_dir)
+        parts = work_dir
     stages = face_stages(scratch["face"])
     tables = _Tables(data, parts, stages[0].model["image_size"])
     built = _once(parts / "ferplus", lambda out: _build_instructions(data, tables.landmarks(), out))
-    face = None
-    for number, stage in enumerate(stages, 1):
-        out = parts / ("face" if number == len(stages) else f"face-{number}")
-        face = _once(out, partial(_teach_face, stage, tables, face))
+    face = parts / "face"
+    if not face.exists():
+        _teach_stages(stages, tables, parts)
     tower = face
     if scratch["tower"] != "face":
         tower = _once(parts / "tower", lambda out: _teach_tower(scratch["tower"], tables, out))
     base = _once(work_dir / "base", lambda out: assemble(scratch, face, tower, built, out))
     return base, built
+
+
+def _teach_stages(stages: list[FaceStage], tables: "_Tables", parts: Path) -> None:
+    """The face network, each stage from where the one before has ended; the last is `face`."""
+    start = None
+    for number, stage in enumerate(stages, 1):
+        out = parts / ("face" if number == len(stages) else f"face-{number}")
+        start = _once(out, partial(_teach_face, stage, tables, start))
+
+
+def unpack_encoders(model_dir: Path, scratch: dict[str, Any], work_dir: Path) -> None:
+    """Takes the encoders of a finished model, so that only the tuning differs.
+
+    Args:
+        model_dir (`Path`): A model that this recipe made.
+        scratch (`dict`): As in [`build_from_scratch`].
+        work_dir (`Path`): `face` and `tower` in it are written, unless they are there.
+
+    Raises:
+        UsageError: The model has no face network, or its tower is not the recipe's.
+    """
+    if (work_dir / "face").exists():
+        return
+    model, _ = load_model(model_dir)
+    networks = {"face": model.model.face_model}
+    if networks["face"] is None:
+        raise UsageError(f"{model_dir}: has no face network. Name a model that has one.")
+    if scratch["tower"] != "face":
+        tower = FaceXFormerModel(FaceXFormerConfig(**scratch["tower"]["model"]))
+        try:
+            tower.backbone.load_state_dict(model.model.vision_tower.state_dict())
+        except RuntimeError as error:
+            raise UsageError(f"{model_dir}: its vision tower is not this recipe's.") from error
+        networks = {"tower": tower} | networks
+    for name, network in networks.items():
+        unfinished = work_dir / f"{name}.part"
+        network.save_pretrained(unfinished)
+        unfinished.replace(work_dir / name)
 
 
 class _Tables:
@@ -317,4 +361,5 @@ __all__ = [
     "changed_settings",
     "note_minutes",
     "train_tokenizer",
+    "unpack_encoders",
 ]

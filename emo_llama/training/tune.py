@@ -5,17 +5,14 @@ calibration of the label likelihoods on the validation split, scores, card, and 
 other settings are TRL's.
 """
 
-import copy
 import json
 import shutil
 import time
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from transformers.trainer_utils import get_last_checkpoint
-from trl import ModelConfig, SFTConfig, SFTTrainer, TrlParser, get_peft_config
+from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config
 
 from emo_llama.errors import UsageError
 from emo_llama.evaluation.split import evaluate_split, read_split
@@ -27,57 +24,11 @@ from emo_llama.training.arguments import RecipeArguments
 from emo_llama.training.calibration import calibrate
 from emo_llama.training.card import write_card
 from emo_llama.training.instructions import built_instructions, label_set, shown_rows, splits
+from emo_llama.training.recipe import scratch_settings
+from emo_llama.training.resume import explained, last_whole_checkpoint
 from emo_llama.training.scratch import build_from_scratch, changed_settings, note_minutes
 
-PARTS = ("vision_tower", "face_model", "frame_tokens", "face_info_mining", "language_model")
 REPORT = "validation.json"
-
-
-def parse_recipe(words: list[str]) -> tuple[RecipeArguments, SFTConfig, ModelConfig]:
-    """Reads a recipe and what overrides it.
-
-    Args:
-        words (`list[str]`):
-            `--config FILE` and any `--key value`; for `FILE` the name of one of the package's own
-            recipes, too.
-
-    Returns:
-        `tuple[RecipeArguments, SFTConfig, ModelConfig]`: All settings.
-
-    Raises:
-        [`UsageError`]: The recipe cannot be read or holds a key that nothing knows.
-    """
-    parser = TrlParser((RecipeArguments, SFTConfig, ModelConfig))
-    config, *others = words[words.index("--config") + 1 :]
-    try:
-        recipe, sft, model = parser.parse_args_and_config(
-            [*words[: words.index("--config") + 1], str(find_recipe(config)), *others]
-        )
-    except (ValueError, OSError) as error:
-        raise UsageError(
-            f"{' '.join(words)}: the recipe cannot be read: {error}. See recipes/ for examples."
-        ) from error
-    unknown = sorted(set(recipe.frozen) - set(PARTS))
-    if unknown:
-        raise UsageError(
-            f"frozen: {', '.join(unknown)} is no part of the model; parts are {', '.join(PARTS)}."
-        )
-    if recipe.data is None:
-        raise UsageError("A recipe needs data: name its folder by --data DIR.")
-    return recipe, sft, model
-
-
-def find_recipe(name: str) -> Path:
-    """The file of a recipe.
-
-    Args:
-        name (`str`): A path, or the name of a recipe that comes with the package.
-
-    Returns:
-        `Path`: The file; as given, where there is none.
-    """
-    own = Path(str(resources.files("emo_llama.recipes").joinpath(f"{name}.yaml")))
-    return own if own.is_file() and not Path(name).is_file() else Path(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,25 +97,6 @@ def train(
     return Trained(finished, before, after)
 
 
-def scratch_settings(recipe: RecipeArguments) -> dict[str, Any]:
-    """What a model from scratch is made of: `recipe.scratch` with its switches applied.
-
-    Args:
-        recipe ([`RecipeArguments`]): The recipe.
-
-    Returns:
-        `dict[str, Any]`: For [`build_from_scratch`].
-    """
-    scratch = copy.deepcopy(recipe.scratch or {})
-    if recipe.tower == "face":
-        scratch["tower"] = "face"
-    switch = recipe.face_info_mining
-    scratch["model"].setdefault("fim_config", {}).update(
-        use_global=switch in ("both", "global"), use_local=switch in ("both", "local")
-    )
-    return scratch
-
-
 def _tune(
     source: str | Path | None,
     data: Path,
@@ -185,9 +117,9 @@ def _tune(
         processing_class=processor,
         peft_config=get_peft_config(peft),
     )
-    checkpoint = get_last_checkpoint(sft.output_dir) if Path(sft.output_dir).is_dir() else None
     started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with explained(sft):
+        trainer.train(resume_from_checkpoint=last_whole_checkpoint(sft.output_dir))
     note_minutes(finished.parent, "tuning", (time.perf_counter() - started) / 60)
     model = trainer.model.merge_and_unload() if peft.use_peft else trainer.model
     partial = finished.with_name("model.part")

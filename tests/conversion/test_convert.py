@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from transformers import AutoModel, AutoProcessor, AutoTokenizer, LlamaTokenizer
 
 from emo_llama.cli import main
 from emo_llama.modeling import EmoLlamaForConditionalGeneration
+from emo_llama.modeling.processing_emo_llama import VICUNA_SYSTEM_PROMPT
+from emo_llama.testing import tiny_processor
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
 EXACT = {"atol": 1e-5, "rtol": 0}
@@ -300,3 +304,73 @@ def test_lora_is_merged_into_its_base(vid_weights, tmp_path, capsys):
     found = model.model.language_model.layers[1].self_attn.q_proj.weight
     torch.testing.assert_close(found.data, vid_weights[f"{key}.weight"] + 2 * b @ a, **EXACT)
     assert torch.equal(model.model.frame_tokens.query_tokens.data.reshape(query.shape), query)
+
+
+SENTENCES = [
+    "A chat between a curious user and an artificial intelligence assistant. USER: hello",
+    "What is the expression of the person in this image? Options: {happy, sad} ASSISTANT: happy",
+    "Describe the face. ASSISTANT: The person looks sad: the mouth corners are low.",
+]
+
+
+def write_tokenizer(folder, legacy):
+    """A tokenizer of Llama's kind: bytes first, then merges learned from a few sentences."""
+    metaspace = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=False)
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = metaspace
+    trainer = trainers.BpeTrainer(vocab_size=200, show_progress=False)
+    trained.train_from_iterator(SENTENCES * 3, trainer)
+    model = json.loads(trained.to_str())["model"]
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    words = [*special, *model["vocab"]]
+    vocab = {word: number for number, word in enumerate(dict.fromkeys(words))}
+    merges = [tuple(pair) for pair in model["merges"]]
+    LlamaTokenizer(vocab=vocab, merges=merges, legacy=legacy).save_pretrained(folder)
+    return len(vocab)
+
+
+def reference_ids(tokenizer, prompt, placeholder):
+    """How LLaMA-VID tokenizes a prompt: each piece on its own, one token at the start."""
+    ids = [tokenizer.bos_token_id]
+    for number, piece in enumerate(prompt.split("<image>")):
+        if number:
+            ids += placeholder
+        ids += tokenizer(piece, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_prompts_are_tokenized_as_the_reference_does(legacy, vid_weights, tmp_path):
+    folder = tmp_path / "vid"
+    folder.mkdir()
+    words = write_tokenizer(folder, legacy)
+    generator = torch.Generator().manual_seed(0)
+    names = ("model.embed_tokens.weight", "lm_head.weight")
+    more = {name: torch.randn(words, 48, generator=generator) for name in names}
+    save_file(vid_weights | more, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(llama_config()))
+    bert = tmp_path / "bert"
+    tiny_processor().qformer_tokenizer.save_pretrained(bert)
+    assert convert(folder, tmp_path / "out", "--qformer-tokenizer", bert) == 0
+    processor = AutoProcessor.from_pretrained(tmp_path / "out", trust_remote_code=True)
+    question, answer = "Describe the face.", "The person looks sad."
+    picture = {"type": "image", "image": Image.new("RGB", (64, 64))}
+    talk = [
+        {"role": "user", "content": [picture, {"type": "text", "text": question}]},
+        {"role": "assistant", "content": [{"type": "text", "text": answer}]},
+        {"role": "user", "content": [{"type": "text", "text": "hello"}]},
+    ]
+    plain = AutoTokenizer.from_pretrained(folder)
+    first = f"{VICUNA_SYSTEM_PROMPT} USER: <image>\n{question} ASSISTANT:"
+    for turns, prompt in (
+        (talk[:1], first),
+        (talk, f"{first} {answer}</s>USER: hello ASSISTANT:"),
+    ):
+        inputs = processor.apply_chat_template(
+            turns, add_generation_prompt=True, tokenize=True, return_dict=True
+        )
+        tokens = [processor.image_token_id] * processor.num_tokens_per_frame
+        assert inputs["input_ids"][0] == reference_ids(plain, prompt, tokens)
+    assert processor.image_token_id == words
+    model = AutoModel.from_pretrained(tmp_path / "out", trust_remote_code=True)
+    assert model.get_input_embeddings().weight.shape == (words + 2, 48)

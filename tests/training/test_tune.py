@@ -15,12 +15,14 @@ from emo_llama.dataset_builders.dfew import Dfew
 from emo_llama.dataset_builders.synthetic import draw_face
 from emo_llama.errors import UsageError
 from emo_llama.labels import FERPLUS
-from emo_llama.loading import load_model
+from emo_llama.loading import EMBEDDED_MODEL, load_model
+from emo_llama.modeling import FaceXFormerModel
 from emo_llama.recognizer import EmotionRecognizer
 from emo_llama.testing import tiny_model, tiny_processor
 from emo_llama.training.instructions import label_set, training_rows
-from emo_llama.training.scratch import changed_settings, train_tokenizer
-from emo_llama.training.tune import adopt_labels, parse_recipe, scratch_settings
+from emo_llama.training.recipe import parse_recipe, scratch_settings
+from emo_llama.training.scratch import changed_settings, train_tokenizer, unpack_encoders
+from emo_llama.training.tune import adopt_labels
 
 SETTINGS = {
     "max_steps": 4,
@@ -158,7 +160,12 @@ def test_an_earlier_run_is_not_overwritten(recipe, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"frozen": ["vision_towel"]}, "vision_towel"), ({"no_such_key": 1}, "no_such_key")],
+    [
+        ({"frozen": ["vision_towel"]}, "vision_towel"),
+        ({"no_such_key": 1}, "no setting 'no_such_key'. Remove it"),
+        ({"learning_rat": 1}, "Did you mean learning_rate"),
+        ({"conversation_shares": 1}, "Did you mean conversation_share"),
+    ],
 )
 def test_a_wrong_recipe_is_named(recipe, settings, message):
     with pytest.raises(UsageError, match=message):
@@ -199,6 +206,22 @@ def test_switches_reach_the_model_settings():
 def test_a_work_folder_belongs_to_its_settings(tmp_path):
     assert changed_settings({"tower": "face", "face": {"epochs": 1}}, tmp_path) == []
     assert changed_settings({"tower": "face", "face": {"epochs": 2}}, tmp_path) == ["face"]
+
+
+def test_the_encoders_of_a_finished_model_are_taken(tmp_path):
+    words = ["--config", "recipes/tiny.yaml", "--data", "data"]
+    scratch = scratch_settings(parse_recipe(words)[0])
+    unpack_encoders(EMBEDDED_MODEL, scratch, tmp_path)
+    parts = load_model()[0].model
+    face, tower = (FaceXFormerModel.from_pretrained(tmp_path / name) for name in ("face", "tower"))
+    for found, wanted in ((face, parts.face_model), (tower.backbone, parts.vision_tower)):
+        weights = wanted.state_dict()
+        assert all(torch.equal(weights[name], value) for name, value in found.state_dict().items())
+    assert tower.config.image_size == 64
+    tiny_model().save_pretrained(tmp_path / "other")
+    tiny_processor().save_pretrained(tmp_path / "other")
+    with pytest.raises(UsageError, match="vision tower is not this recipe's"):
+        unpack_encoders(tmp_path / "other", scratch, tmp_path / "new")
 
 
 def test_the_tokenizer_writes_whatever_is_typed():
