@@ -652,15 +652,13 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
             qformer_attention_mask (`torch.LongTensor` of the same shape, *optional*): Its mask.
             qformer_input_ids_videos (`torch.LongTensor` of shape `(n_videos, L)`, *optional*):
                 The question asked of each video.
-            qformer_attention_mask_videos (`torch.LongTensor` of the same shape, *optional*):
-                Its mask.
+            qformer_attention_mask_videos (`torch.LongTensor`, likewise, *optional*): Its mask.
             face_pixel_values (`torch.FloatTensor` of shape `(n_images, 3, h, w)`, *optional*):
                 Face crops of the images.
             face_mask (`torch.BoolTensor` of shape `(n_images,)`, *optional*): False: no face.
             face_pixel_values_videos (`torch.Tensor` of shape `(n_frames, 3, h, w)`, *optional*):
                 Face crops of the frames.
-            face_mask_videos (`torch.BoolTensor` of shape `(n_frames,)`, *optional*):
-                False: no face.
+            face_mask_videos (`torch.BoolTensor` of shape `(n_frames,)`, *optional*): Likewise.
             position_ids (`torch.LongTensor` of shape `(B, T)`, *optional*): Positions.
             past_key_values (`Cache`, *optional*): Keys and values of what came before.
             inputs_embeds (`torch.FloatTensor` of shape `(B, T, D)`, *optional*):

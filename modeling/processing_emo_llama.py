@@ -339,6 +339,7 @@ class EmoLlamaProcessor(ProcessorMixin):
         """The sampled frames of one video file, uint8 (frames, H, W, 3)."""
 
         def sample(metadata: VideoMetadata, **kwargs: Any) -> Sequence[int]:
+            """Numbers of the frames to take."""
             if do_sample_frames is False:
                 return range(metadata.total_num_frames or 10**9)
             step = max(1, round((metadata.fps or 0.0) / (fps or self.video_fps)))

@@ -56,7 +56,7 @@ def shown(folder: Path, count: int) -> Iterator[tuple[str, list[str]]]:
     for row in islice(rows, count):
         names = (*row["labels"], *NO_LABELS)
         votes = dict(zip(names, row["votes"], strict=False))
-        geometry = _measured(row["images"][0])
+        geometry = _measured(row["images"][0]) if row["images"] else None
         wrong = unbacked(row["messages"], row["label"], votes, geometry) if checked else []
         yield _text(row, votes, geometry, wrong, checked), wrong
 

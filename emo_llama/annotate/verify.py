@@ -64,6 +64,8 @@ def _backed(
     looks = f"the person looks {ADJECTIVES.get(label, label)}"
     if opening not in ("", f"T{looks[1:]}", "It shows only the face"):
         return False
+    if f"{rest[:1].lower()}{rest[1:]}" == looks:  # a label of one's own may hold an "and"
+        return True
     claims = [f"{claim[0].lower()}{claim[1:]}" for claim in rest.split(" and ")]
     return all(
         claim == looks or _of_votes(claim, label, votes) or _of_face(claim, geometry)

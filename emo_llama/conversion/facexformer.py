@@ -17,7 +17,7 @@ from emo_llama.conversion.checkpoints import (
     read_shard,
     shapes_of,
 )
-from emo_llama.errors import DataFormatError
+from emo_llama.errors import DataFormatError, UsageError
 from emo_llama.hub.export import FACE_AUTO_MAP, complete_folder, travelling_files
 from emo_llama.modeling import FaceXFormerConfig, FaceXFormerModel
 
@@ -144,8 +144,11 @@ def convert_facexformer(
     Raises:
         InputNotFoundError: There is no such file.
         DataFormatError: It holds no FaceXFormer, or keys are missing, left over or of other shapes.
-        UsageError: `out` holds something already.
+        UsageError: `out` holds something already, or a change names no field.
     """
+    unknown = sorted(set(changes) - set(FaceXFormerConfig().to_dict()))
+    if unknown:
+        raise UsageError(f"--set {unknown[0]}: no such field. Name one of FaceXFormerConfig.")
     content = read_shard(checkpoint)
     tensors = content.get(KEY, content) if isinstance(content, dict) else {}
     if not any(str(key).startswith("face_decoder.") for key in tensors):

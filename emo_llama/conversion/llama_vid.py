@@ -5,6 +5,7 @@ is made anew; the face network comes from its own folder.
 """
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -45,6 +46,7 @@ __all__ = ["LlamaVidParts", "convert_llama_vid"]
 
 BIASES = (".attn.q_bias", ".attn.v_bias")
 ATTENTION = "model.vlm_att_"
+EMBEDDING = "model.embed_tokens.weight"
 PLACEHOLDERS = ["<image>", "<video>"]
 
 
@@ -95,7 +97,7 @@ def convert_llama_vid(
         parts ([`LlamaVidParts`], *optional*):
             What else is read.
         dtype (`torch.dtype`, *optional*):
-            Of the weights; as they are by default.
+            Of all weights; that of the checkpoint's token embedding by default.
         seed (`int`, *optional*, defaults to 0):
             Of the fresh Face Info Mining module.
         ignore_unplaced (`bool`, *optional*, defaults to `False`):
@@ -114,8 +116,8 @@ def convert_llama_vid(
     parts = parts or LlamaVidParts()
     source = _Source(checkpoint, parts, ignore_unplaced)
     face_folder, face_config = _face(parts)
-    labels = FERPLUS
-    config = emo_llama_config(source.config, source.shapes, labels, face_config, changes or {})
+    config = emo_llama_config(source.config, source.shapes, FERPLUS, face_config, changes or {})
+    config.dtype = dtype = dtype or source.dtype
     with complete_folder(out) as folder:
         writer = ShardWriter(folder, dtype)
         for shard in source.converted():
@@ -125,7 +127,8 @@ def convert_llama_vid(
             wanted = shapes_of(EmoLlamaForConditionalGeneration(config).state_dict())
         compare_shapes(checkpoint, writer.shapes(), wanted)
         writer.finish()
-        done = source.notes + _write_rest(config, source.folder, parts, folder, out.name, dtype)
+        _write_config(config, folder, out.name, writer.shapes())
+        done = source.notes + _write_processor(config, source.folder, parts, folder)
     return [*done, f"fresh: {'Face Info Mining' if config.num_face_tokens else 'nothing'}"]
 
 
@@ -141,8 +144,11 @@ class _Source:
         self.tower = parts.vision_tower
         # A first pass over the keys: pickles are mapped, so that their numbers stay on disk.
         self.shapes: Shapes = {}
+        self.dtype: torch.dtype | None = None
         for shard in self._shards():
             self.shapes |= shapes_of(shard)
+            if EMBEDDING in shard:
+                self.dtype = shard[EMBEDDING].dtype
         self._check(checkpoint, ignore_unplaced)
 
     def converted(self) -> Iterator[Tensors]:
@@ -285,24 +291,21 @@ def _initialise(model: EmoLlamaForConditionalGeneration, module: nn.Module) -> N
         model._init_weights(child)
 
 
-def _write_rest(
-    config: EmoLlamaConfig,
-    source: Path,
-    parts: LlamaVidParts,
-    folder: Path,
-    name: str,
-    dtype: torch.dtype | None,
-) -> list[str]:
-    """Configuration, processor, code and card; what could not be written is said."""
+def _write_config(config: EmoLlamaConfig, folder: Path, name: str, shapes: Shapes) -> None:
+    """Configuration, code and card."""
     config.auto_map = dict(AUTO_MAP)
     config.architectures = [EmoLlamaForConditionalGeneration.__name__]
-    if dtype is not None:
-        config.dtype = dtype
     config.save_pretrained(folder)
     for path in travelling_files():
         shutil.copyfile(path, folder / path.name)
-    card = model_card(name, config, 0).replace("| parameters | 0 |\n", "")
+    card = model_card(name, config, sum(map(math.prod, shapes.values())))
     (folder / "README.md").write_text(card + _LICENCE, encoding="utf-8")
+
+
+def _write_processor(
+    config: EmoLlamaConfig, source: Path, parts: LlamaVidParts, folder: Path
+) -> list[str]:
+    """The processor, or what it would need."""
     lacking = []
     if not any((source / file).is_file() for file in ("tokenizer.model", "tokenizer.json")):
         lacking.append(f"no tokenizer in {source}")
@@ -327,14 +330,14 @@ untrained.
 def _processor(config: EmoLlamaConfig, source: Path, parts: LlamaVidParts) -> EmoLlamaProcessor:
     """The processor, its pictures as LLaMA-VID's training saw them."""
     images: dict[str, Any] = {"size": config.vision_config.image_size}
-    if config.face_config is None:
-        images["do_face_crop"] = False
-    elif parts.face_model is None:
-        embedded = EmoLlamaImageProcessor.from_pretrained(find_model())
-        names = ("face_image_mean", "face_image_std", "face_margin", "do_grayscale_face")
-        images |= {key: getattr(embedded, key) for key in names}
+    images["do_face_crop"] = config.face_config is not None
     if config.face_config is not None:
         images["face_size"] = config.face_config.image_size
+        face_folder = find_model(parts.face_model)
+        if (face_folder / "processor_config.json").is_file():  # a model of this project
+            known = EmoLlamaImageProcessor.from_pretrained(face_folder)
+            names = ("face_image_mean", "face_image_std", "face_margin", "do_grayscale_face")
+            images |= {key: getattr(known, key) for key in names}
     bert = AutoTokenizer.from_pretrained(str(parts.qformer_tokenizer))
     processor = EmoLlamaProcessor(
         image_processor=EmoLlamaImageProcessor(**images),

@@ -91,11 +91,15 @@ def label_set(data: Path) -> list[str]:
         `list[str]`: In the order of the options.
 
     Raises:
-        UsageError: There is no training split, or its clips are kept as files.
+        UsageError: There is no training split, or it holds no pictures or frames.
     """
     if "train" not in splits(data):
         raise UsageError(f"{data}: no split train. Build it from a folder that has one.")
     row = next(iter(load_dataset(str(data), CONFIGS[0], split="train", streaming=True)))
+    if "images" not in row:
+        raise UsageError(
+            f"{data}: holds no pictures. Name the folder before `data strip`, or build again."
+        )
     if "videos" in row:
         raise UsageError(f"{data}: holds whole clips. For training build with --clips frames.")
     return row["labels"]

@@ -83,6 +83,12 @@ def test_what_is_not_measured_is_named(answer):
         assert unbacked(messages, "happiness", votes, geometry) == []
 
 
+def test_a_label_with_an_and_in_it():
+    record = ExpressionRecord("folder", 0, (b"",), "calm and glad", ("calm and glad", "sad"))
+    for seed in range(20):
+        assert unbacked(TemplateAnnotator(seed=seed)(record), record.label, {}, None) == []
+
+
 def test_the_command_prints_conversations_beside_the_measurements(tmp_path, capsys):
     pytest.importorskip("mediapipe")
     for label in ("happy", "sad"):

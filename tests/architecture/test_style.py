@@ -14,6 +14,7 @@ FILES = sorted(
 )
 MAX_BODY = 40
 MAX_LINES = {"modeling": 800}
+# What must not stand in the code: a pattern of such paths, no path itself.
 MACHINE_PATH = re.compile(r"""["'](/home/|/root/|/tmp/|/mnt/|/Users/|[A-Z]:\\)""")
 
 

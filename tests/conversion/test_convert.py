@@ -18,6 +18,7 @@ from emo_llama.testing import tiny_processor
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
 EXACT = {"atol": 1e-5, "rtol": 0}
+REFERENCE_PLACEHOLDER = -200
 TOWER = "model.vision_tower.vision_tower."
 
 
@@ -71,6 +72,8 @@ def test_fields_that_shapes_do_not_tell_can_be_set(face_file, tmp_path, capsys):
     assert json.loads((tmp_path / "out" / "config.json").read_text())["num_attention_heads"] == 2
     assert convert_face(face_file, tmp_path / "other", "--set", "heads") == 2
     assert "FIELD=VALUE" in capsys.readouterr().err
+    assert convert_face(face_file, tmp_path / "other", "--set", "heads=2") == 2
+    assert "no such field" in capsys.readouterr().err
 
 
 def lacking(weights):
@@ -216,9 +219,41 @@ def test_logits_without_a_face_network(vid_weights, io, tmp_path):
     assert convert(folder, tmp_path / "out", "--face-model", "none") == 0
     loaded = EmoLlamaForConditionalGeneration.from_pretrained(tmp_path / "out")
     assert loaded.config.face_config is None
-    ids = torch.arange(2, 12)[None]
+    visual = [loaded.config.image_token_id] * loaded.config.num_tokens_per_frame
+    ids = [
+        token
+        for number in io["ids_image"][0].tolist()
+        for token in (visual if number == REFERENCE_PLACEHOLDER else [number])
+    ]
     with torch.no_grad():
-        assert loaded(input_ids=ids).logits.shape == (1, 10, 66)
+        logits = loaded(
+            input_ids=torch.tensor([ids]),
+            pixel_values=io["image"],
+            qformer_input_ids=io["p1_ids"],
+            qformer_attention_mask=io["p1_mask"],
+        ).logits
+    torch.testing.assert_close(logits[..., :64], io["logits_image"], **EXACT)
+
+
+def test_a_half_checkpoint_is_half_in_all_parts(vid_weights, tmp_path):
+    half = {k: v.half() if v.is_floating_point() else v for k, v in vid_weights.items()}
+    folder = write_folder(tmp_path / "vid", half)
+    assert convert(folder, tmp_path / "out") == 0
+    shards = [load_file(path) for path in (tmp_path / "out").glob("*.safetensors")]
+    kinds = {t.dtype for shard in shards for t in shard.values() if t.is_floating_point()}
+    assert kinds == {torch.float16}
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["dtype"] == "float16"
+
+
+def test_fields_of_parts_can_be_set(vid_weights, tmp_path, capsys):
+    folder = write_folder(tmp_path / "vid", vid_weights)
+    change = "fim_config.face_tokens_per_frame=4"
+    assert convert(folder, tmp_path / "out", "--set", change) == 0
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["fim_config"]["face_tokens_per_frame"] == 4
+    for wrong in ("fim_config.tokens=4", "nothing=1", "mouth.width=2"):
+        assert convert(folder, tmp_path / "other", "--set", wrong) == 2
+        assert "no such field" in capsys.readouterr().err
 
 
 def test_the_tower_from_its_own_file(vid_weights, tmp_path, capsys):

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from emo_llama.annotate.template import TemplateAnnotator
 from emo_llama.cli import main
+from emo_llama.dataset_builders.annotations import strip_pictures
 from emo_llama.dataset_builders.build import BuildOptions, build_folder
 from emo_llama.dataset_builders.dfew import Dfew
 from emo_llama.dataset_builders.synthetic import draw_face
@@ -136,6 +137,9 @@ def test_whole_clips_cannot_be_shown(tmp_path):
     build_folder("dfew", tmp_path / "dfew", tmp_path / "out", TemplateAnnotator(), options)
     with pytest.raises(UsageError, match="build with --clips frames"):
         label_set(tmp_path / "out")
+    strip_pictures(tmp_path / "out", tmp_path / "stripped")
+    with pytest.raises(UsageError, match="holds no pictures"):
+        label_set(tmp_path / "stripped")
 
 
 def test_missing_data_are_named(recipe, tmp_path, capsys):
