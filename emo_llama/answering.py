@@ -4,7 +4,7 @@ Writes the prompt of one question about one picture, prepares it for a batch of 
 generates. Everything that reaches the model at inference, label scoring too, is prepared here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from PIL import Image
 
 from emo_llama.boxes import Box
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
-from emo_llama.prompts import answer_opening, conversation_question
+from emo_llama.prompts import answer_opening, conversation_question, led
 
 
 class Answerer:
@@ -44,6 +44,7 @@ class Answerer:
         question: str,
         opening: str = "",
         batch_size: int = 32,
+        leads: Sequence[str] | None = None,
     ) -> list[str]:
         """Answer one question about each of many pictures.
 
@@ -59,23 +60,43 @@ class Answerer:
                 What each answer begins with.
             batch_size (`int`, *optional*, defaults to 32):
                 Pictures in one pass.
+            leads (`Sequence[str]`, *optional*):
+                A sentence for each picture that stands before the question, or an empty one.
 
         Returns:
             `list[str]`: The answers, with their opening.
         """
+        answers = [""] * len(images)
+        for lead, rows in same_lead(leads, len(images)):
+            for start in range(0, len(rows), batch_size):
+                part = rows[start : start + batch_size]
+                given = None if boxes is None else [boxes[i] for i in part]
+                asked = led(question, lead)
+                texts = self._answer_batch([images[i] for i in part], given, asked, opening)
+                for i, text in zip(part, texts, strict=True):
+                    answers[i] = text
+        return answers
+
+    def _answer_batch(
+        self,
+        images: Sequence[Image.Image],
+        boxes: Sequence[Box | None] | None,
+        question: str,
+        opening: str,
+    ) -> list[str]:
+        """Answers to one question about each picture of a batch."""
         prompt = render_prompt(self.processor, question)
         opened = f"{prompt} {opening}" if opening else prompt
         kept = self._num_tokens(opened) - self._num_tokens(prompt)
-        answers: list[str] = []
-        for start in range(0, len(images), batch_size):
-            part = slice(start, start + batch_size)
-            part_boxes = None if boxes is None else boxes[part]
-            inputs = prepare_inputs(self.processor, opened, images[part], part_boxes)
-            answers += self._generate(inputs, kept)
-        return answers
+        inputs = prepare_inputs(self.processor, opened, images, boxes)
+        return self._generate(inputs, kept)
 
     def describe(
-        self, images: Sequence[Image.Image], boxes: Sequence[Box | None], labels: Sequence[str]
+        self,
+        images: Sequence[Image.Image],
+        boxes: Sequence[Box | None],
+        labels: Sequence[str],
+        leads: Sequence[str] | None = None,
     ) -> list[str]:
         """Say in a sentence or two what each face shows.
 
@@ -88,6 +109,8 @@ class Answerer:
                 The face of each picture, xyxy pixels.
             labels (`Sequence[str]`):
                 The expression of each.
+            leads (`Sequence[str]`, *optional*):
+                As in [`~Answerer.answer`].
 
         Returns:
             `list[str]`: The sentences.
@@ -100,6 +123,7 @@ class Answerer:
                 [boxes[i] for i in rows],
                 conversation_question(),
                 answer_opening(label),
+                leads=None if leads is None else [leads[i] for i in rows],
             )
             for i, text in zip(rows, found, strict=True):
                 texts[i] = text
@@ -140,6 +164,24 @@ class Answerer:
 
     def _num_tokens(self, text: str) -> int:
         return len(self.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def same_lead(leads: Sequence[str] | None, count: int) -> Iterator[tuple[str, list[int]]]:
+    """Groups pictures whose prompts are the same, so that no row of a batch is padded.
+
+    Args:
+        leads (`Sequence[str]`, *optional*):
+            What stands before the question of each picture; nothing, by default.
+        count (`int`):
+            Pictures.
+
+    Yields:
+        `tuple[str, list[int]]`: A lead and the pictures that have it.
+    """
+    groups: dict[str, list[int]] = {}
+    for index in range(count):
+        groups.setdefault(leads[index] if leads is not None else "", []).append(index)
+    yield from groups.items()
 
 
 def render_prompt(

@@ -17,6 +17,7 @@ __all__ = [
     "attribute_sentence",
     "category_question",
     "conversation_question",
+    "led",
 ]
 
 CATEGORY_VARIANTS = (
@@ -110,10 +111,26 @@ def attribute_sentence(age: str, gender: str, race: str) -> str:
         gender (`str`):
             For example `"woman"`.
         race (`str`):
-            For example `"White"`.
+            For example `"White"`; may be empty.
 
     Returns:
         `str`: For example `"The person is a White woman aged 30-39."`
     """
     article = "an" if race[:1].lower() in "aeiou" else "a"
-    return f"The person is {article} {race} {gender} aged {age}."
+    person = f"{race} {gender}" if race else gender
+    return f"The person is {article} {person} aged {age}."
+
+
+def led(question: str, lead: str) -> str:
+    """A question with a sentence before it.
+
+    Args:
+        question (`str`):
+            The question.
+        lead (`str`):
+            The sentence; may be empty.
+
+    Returns:
+        `str`: Both.
+    """
+    return f"{lead} {question}" if lead else question

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from emo_llama.answering import Answerer
+from emo_llama.attributes import check_attributes, predict_sentences
 from emo_llama.boxes import Box, clip, grow
 from emo_llama.errors import EmoLlamaError, UsageError
 from emo_llama.faces import Detection, FaceDetector, load_detector
@@ -48,6 +49,12 @@ class EmotionRecognizer:
             Faces whose best label is less probable than this are marked as abstained.
         max_new_tokens (`int`, *optional*, defaults to 64):
             The longest answer, tokens.
+        attributes (`str`, *optional*, defaults to `"off"`):
+            `"predicted"` puts apparent age, gender and race, as the face network guesses them,
+            before each question about a picture; for models that were tuned so.
+
+    Raises:
+        UsageError: Attributes are asked of a model that cannot predict them.
 
     Example:
     ```python
@@ -69,7 +76,11 @@ class EmotionRecognizer:
         detector: FaceDetector | None = None,
         abstain_below: float = 0.0,
         max_new_tokens: int = 64,
+        attributes: str = "off",
     ) -> None:
+        if attributes == "predicted":
+            check_attributes(model)
+        self.attributes = attributes
         self.model = model.eval()
         self.processor = processor
         self.detector = detector
@@ -241,7 +252,8 @@ class EmotionRecognizer:
         Returns:
             `np.ndarray` of shape (n, n_labels), float64: In the order of `labels`.
         """
-        return self._scorer.score(images, boxes, batch_size)
+        leads = self._leads(images, boxes, batch_size)
+        return self._scorer.score(images, boxes, batch_size, leads)
 
     def ask(self, source: Source, question: str) -> str:
         """Answer a question about the largest face of an image, or about a video.
@@ -263,7 +275,8 @@ class EmotionRecognizer:
         image = read_image(source)
         found = self.find_faces(image)
         box = clip(found[0].crop, image.size) if found else None
-        return self._answerer.answer([image], [box], question)[0]
+        leads = self._leads([image], [box])
+        return self._answerer.answer([image], [box], question, leads=leads)[0]
 
     @torch.inference_mode()
     def landmarks(
@@ -305,9 +318,16 @@ class EmotionRecognizer:
         question: str | None,
     ) -> list[str]:
         """Answers to the caller's question, or else the usual sentences."""
+        leads = self._leads(images, boxes)
         if question:
-            return self._answerer.answer(images, boxes, question)
-        return self._answerer.describe(images, boxes, labels)
+            return self._answerer.answer(images, boxes, question, leads=leads)
+        return self._answerer.describe(images, boxes, labels, leads)
+
+    def _leads(self, images: Sequence[Image.Image], boxes: Any, size: int = 32) -> Any:
+        """What stands before the question of each picture; `None` where nothing does."""
+        if self.attributes == "off":
+            return None
+        return predict_sentences(self.model, self.processor, images, boxes, size)
 
     def _face(self, detection: Detection, row: np.ndarray) -> Face:
         """One face from its detection and its row of probabilities."""

@@ -5,17 +5,17 @@ are repeated, once a label; the labels' own tokens then run as one batch. Readin
 generated text is deliberately not offered: "sad, not happy" is no happiness.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from PIL import Image
 
-from emo_llama.answering import prepare_inputs, render_prompt
+from emo_llama.answering import prepare_inputs, render_prompt, same_lead
 from emo_llama.boxes import Box
 from emo_llama.errors import EmoLlamaError
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
-from emo_llama.prompts import category_question
+from emo_llama.prompts import category_question, led
 
 
 class LabelScorer:
@@ -50,6 +50,7 @@ class LabelScorer:
         images: Sequence[Image.Image],
         boxes: Sequence[Box | None] | None = None,
         batch_size: int = 32,
+        leads: Sequence[str] | None = None,
     ) -> np.ndarray:
         """Score the labels for each picture.
 
@@ -61,23 +62,30 @@ class LabelScorer:
                 each whole picture is the face.
             batch_size (`int`, *optional*, defaults to 32):
                 Pictures in one pass.
+            leads (`Sequence[str]`, *optional*):
+                A sentence for each picture that stands before the question, or an empty one.
 
         Returns:
             `np.ndarray` of shape (n, n_labels), float64: Probabilities, calibrated by the
             config's `label_temperature`; each row sums to 1.
         """
-        rows = [
-            self._score_batch(images[part], None if boxes is None else boxes[part])
-            for part in _slices(len(images), batch_size)
-        ]
-        return np.concatenate(rows) if rows else np.empty((0, len(self.labels)))
+        scores = np.empty((len(images), len(self.labels)))
+        for lead, rows in same_lead(leads, len(images)):
+            for start in range(0, len(rows), batch_size):
+                part = rows[start : start + batch_size]
+                given = None if boxes is None else [boxes[i] for i in part]
+                scores[part] = self._score_batch([images[i] for i in part], given, lead)
+        return scores
 
     @torch.inference_mode()
     def _score_batch(
-        self, images: Sequence[Image.Image], boxes: Sequence[Box | None] | None
+        self, images: Sequence[Image.Image], boxes: Sequence[Box | None] | None, lead: str
     ) -> np.ndarray:
         """Prefill the shared prompt, then run every label behind it."""
-        inputs = prepare_inputs(self.processor, self.prompt, images, boxes).to(self.model.device)
+        prompt = self.prompt
+        if lead:
+            prompt = render_prompt(self.processor, led(category_question(self.labels), lead))
+        inputs = prepare_inputs(self.processor, prompt, images, boxes).to(self.model.device)
         batch, labels = len(images), len(self.labels)
         prefill = self.model(**inputs, use_cache=True, logits_to_keep=1)
         first = prefill.logits.repeat_interleave(labels, dim=0)  # (B * L, 1, V)
@@ -120,8 +128,3 @@ class LabelScorer:
         ids = pad(rows, batch_first=True)
         mask = pad([torch.ones_like(row) for row in rows], batch_first=True)
         return ids, mask
-
-
-def _slices(total: int, size: int) -> Iterator[slice]:
-    for start in range(0, total, size):
-        yield slice(start, min(start + size, total))

@@ -175,6 +175,9 @@ class EmoLlamaConfig(PreTrainedConfig):
             predicted.
         video_token_id (`int`, *optional*, defaults to 32001):
             Placeholder of a video, likewise.
+        use_frame_tokens (`bool`, *optional*, defaults to `True`):
+            Whether the tower's context and content tokens enter. Without them the model has no
+            tower, and sees what the face network sees.
         projector_hidden_act (`str`, *optional*, defaults to `"gelu"`):
             Activation of the content projector.
         attribute_prompt (`str`, *optional*, defaults to `"off"`):
@@ -231,6 +234,7 @@ class EmoLlamaConfig(PreTrainedConfig):
     vision_grid_size: int | None = None
     image_token_id: int = 32000
     video_token_id: int = 32001
+    use_frame_tokens: bool = True
     projector_hidden_act: str = "gelu"
     attribute_prompt: Literal["off", "predicted", "given"] = "off"
     label_temperature: float = 1.0
@@ -257,6 +261,18 @@ class EmoLlamaConfig(PreTrainedConfig):
         raise ValueError(
             f'compress must be "mean", "all" or "grid:N" with N >= 1, got {self.compress!r}.'
         )
+
+    def validate_frame_tokens(self) -> None:
+        """Check `use_frame_tokens`.
+
+        Raises:
+            ValueError: Neither frame tokens nor face tokens are left.
+        """
+        if not self.use_frame_tokens and not self.num_face_tokens:
+            raise ValueError(
+                "use_frame_tokens=False leaves no visual token, since the Face Info Mining is off "
+                "as well. Switch one of the two on."
+            )
 
     @property
     def vision_hidden_size(self) -> int:
@@ -295,7 +311,8 @@ class EmoLlamaConfig(PreTrainedConfig):
     @property
     def num_tokens_per_frame(self) -> int:
         """`int`: Visual tokens of a frame: one context token, then content, then face tokens."""
-        return 1 + self.num_content_tokens + self.num_face_tokens
+        frame_tokens = 1 + self.num_content_tokens if self.use_frame_tokens else 0
+        return frame_tokens + self.num_face_tokens
 
 
 __all__ = ["EmoLlamaConfig", "FaceInfoMiningConfig"]

@@ -207,8 +207,9 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
 
     def __init__(self, config: EmoLlamaConfig) -> None:
         super().__init__(config)
-        self.vision_tower = _build_vision_tower(config)
-        self.frame_tokens = EmoLlamaFrameTokens(config)
+        has_frames = config.use_frame_tokens
+        self.vision_tower = _build_vision_tower(config) if has_frames else None
+        self.frame_tokens = EmoLlamaFrameTokens(config) if has_frames else None
         has_face, has_fim = config.face_config is not None, config.num_face_tokens > 0
         self.face_model = FaceXFormerModel._from_config(config.face_config) if has_face else None
         self.face_info_mining = FaceInfoMining(config) if has_fim else None
@@ -228,7 +229,8 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
             [`EmoLlamaModel`]: Itself.
         """
         super().train(mode)
-        for encoder in (self.vision_tower, self.face_model, self.frame_tokens.qformer):
+        qformer = self.frame_tokens.qformer if self.frame_tokens is not None else None
+        for encoder in (self.vision_tower, self.face_model, qformer):
             if encoder is not None and not _is_trainable(encoder):
                 encoder.eval()
         return self
@@ -325,21 +327,22 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
             kwargs (`dict`, *optional*): For the tower, as `output_hidden_states`.
 
         Returns:
-            `BaseModelOutputWithPooling`: `last_hidden_state` of the tower and, in `pooler_output`,
-            a tuple of `(num_tokens_per_frame, D)`, one an image.
+            `BaseModelOutputWithPooling`: `last_hidden_state` of the tower (`None` where the model
+            has none) and, in `pooler_output`, a tuple of `(num_tokens_per_frame, D)`, one an image.
         """
-        vision = self._run_tower(pixel_values, **kwargs)
-        ids = _match_rows(qformer_input_ids, pixel_values.shape[0])
-        mask = _match_rows(qformer_attention_mask, pixel_values.shape[0])
-        tokens = self.get_frame_features(None, ids, mask, vision.last_hidden_state)
+        frames, vision, tokens = pixel_values.shape[0], ModelOutput(), []
+        ids = _match_rows(qformer_input_ids, frames)
+        mask = _match_rows(qformer_attention_mask, frames)
+        if self.vision_tower is not None:
+            vision = self._run_tower(pixel_values, **kwargs)
+            states = vision.last_hidden_state
+            tokens.append(self.get_frame_features(None, ids, mask, states))
         if self.face_info_mining is not None:
-            faces = self.get_face_features(
-                face_pixel_values, face_mask, ids, mask, num_frames=tokens.shape[0]
-            )
-            tokens = torch.cat([tokens, faces.to(tokens.dtype)], dim=1)
+            faces = self.get_face_features(face_pixel_values, face_mask, ids, mask, frames)
+            tokens.append(faces.to(tokens[0].dtype) if tokens else faces)
         return BaseModelOutputWithPooling(
-            last_hidden_state=vision.last_hidden_state,
-            pooler_output=tuple(tokens),
+            last_hidden_state=vision.get("last_hidden_state"),
+            pooler_output=tuple(torch.cat(tokens, dim=1)),
             hidden_states=vision.get("hidden_states"),
             attentions=vision.get("attentions"),
         )

@@ -20,6 +20,7 @@ VERBS = {
     "predict": ("emo_llama.cli.predict", "name the expressions in images, videos and folders"),
     "data": ("emo_llama.cli.data", "list the data sets, or build instruction data from one"),
     "train": ("emo_llama.cli.train", "train a model from a YAML recipe"),
+    "ablate": ("emo_llama.cli.ablate", "train and score a recipe with its parts switched off"),
     "eval": ("emo_llama.cli.eval", "score a built split with the official metrics"),
     "convert": ("emo_llama.cli.convert", "turn reference checkpoints into this format"),
     "export": ("emo_llama.cli.export", "write the complete Hub folder of a model"),

@@ -46,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="text",
         help="what goes to stdout (default: %(default)s)",
     )
+    parser.add_argument(
+        "--attributes",
+        choices=("off", "predicted"),
+        default="off",
+        help="age, gender and race before the question, as the face network guesses them, for "
+        "models that were tuned so (default: %(default)s)",
+    )
     parser.add_argument("--page", type=Path, metavar="FILE", help="write an HTML page as well")
 
 
@@ -68,7 +75,9 @@ def main(args: argparse.Namespace) -> int:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     rows = read_split(args.data, args.split)
-    recognizer = EmotionRecognizer.from_pretrained(args.model, detector="none", device=args.device)
+    recognizer = EmotionRecognizer.from_pretrained(
+        args.model, detector="none", device=args.device, attributes=args.attributes
+    )
     progress = _output.progress(rows, None, "eval")
     report = evaluate_split(recognizer, progress, args.batch_size) | {
         "model": args.model or "emo-llama-tiny (embedded)",

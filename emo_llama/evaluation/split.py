@@ -25,6 +25,7 @@ __all__ = [
     "evaluate_split",
     "read_split",
     "score_split",
+    "split_report",
 ]
 
 SCORER = "label likelihood"
@@ -120,7 +121,19 @@ def evaluate_split(
         DataFormatError: There are no rows, they are damaged, or they differ in rule or label set.
         UsageError: The model does not know a label of the data.
     """
-    scored = score_split(recognizer, rows, batch_size)
+    return split_report(score_split(recognizer, rows, batch_size))
+
+
+def split_report(scored: "ScoredSplit") -> dict[str, Any]:
+    """Compare what a model says of a split with its labels.
+
+    Args:
+        scored ([`ScoredSplit`]):
+            What [`score_split`] gave.
+
+    Returns:
+        `dict[str, Any]`: As [`evaluate_split`] gives it.
+    """
     predictions = scored.probabilities.argmax(axis=1)
     return classification_metrics(scored.targets, predictions, scored.labels) | {
         "rule": scored.rule

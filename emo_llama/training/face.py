@@ -21,6 +21,7 @@ from emo_llama.modeling import FaceXFormerConfig, FaceXFormerModel
 from emo_llama.training.augmentation import augment
 from emo_llama.training.face_data import FaceTable
 from emo_llama.training.resume import last_whole_checkpoint
+from emo_llama.training.sampling import BalancedSampler, balanced_weights
 
 AVERAGE = "average.safetensors"
 """The averaged weights, in each checkpoint."""
@@ -49,6 +50,8 @@ class FaceStage:
             FairFace faces, as a share of the FERPlus faces.
         landmark_weight (`float`, *optional*, defaults to 2.0): Weight of the landmark loss.
         attribute_weight (`float`, *optional*, defaults to 0.3): Weight of age, gender and race.
+        balance (`float`, *optional*, defaults to 0.0):
+            How far rare expressions are shown more often than they come: 0 not, 1 all equally.
         ema_decay (`float`, *optional*, defaults to 0.0):
             Of the running average of the weights, a step. 0 keeps the last weights.
         seed (`int`, *optional*, defaults to 0): Of weights, order and augmentation.
@@ -65,6 +68,7 @@ class FaceStage:
     attribute_share: float = 0.15
     landmark_weight: float = 2.0
     attribute_weight: float = 0.3
+    balance: float = 0.0
     ema_decay: float = 0.0
     seed: int = 0
 
@@ -235,6 +239,13 @@ class _FaceTrainer(Trainer):
     """Scores the averaged weights, since they are what is kept."""
 
     average: _Average
+
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> torch.utils.data.Sampler | None:
+        stage, faces = self.model.stage, self.train_dataset
+        if not stage.balance:
+            return super()._get_train_sampler(*args, **kwargs)
+        weights = balanced_weights(faces.table.votes.argmax(1), stage.balance)
+        return BalancedSampler(np.append(weights, np.ones(faces.draws)), stage.seed)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """AdamW; gains, biases and norms do not decay."""

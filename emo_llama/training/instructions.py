@@ -15,9 +15,8 @@ from emo_llama.cropping import FaceCropper
 from emo_llama.dataset_builders.base import CONFIGS
 from emo_llama.dataset_builders.build import REPORT, BuildOptions, build_folder
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
-from emo_llama.training.augmentation import AugmentedFaces
 
-__all__ = ["built_instructions", "label_set", "shown_rows", "splits", "training_rows"]
+__all__ = ["built_instructions", "label_set", "splits", "training_rows"]
 
 logger = logging.getLogger(__name__)
 
@@ -105,37 +104,28 @@ def label_set(data: Path) -> list[str]:
     return row["labels"]
 
 
-def shown_rows(data: Path, conversation_share: float, seed: int, augment_faces: int) -> Dataset:
-    """The rows of an epoch, their pictures changed at random where that is asked for.
-
-    Args:
-        data (`Path`): The built folder.
-        conversation_share (`float`): As in [`training_rows`].
-        seed (`int`): Of the order.
-        augment_faces (`int`): Side of the changed pictures, in pixels; 0: as they are.
-
-    Returns:
-        `datasets.Dataset`: `images` and `messages`.
-    """
-    rows = training_rows(data, conversation_share, seed)
-    return rows.with_transform(AugmentedFaces(augment_faces)) if augment_faces else rows
-
-
-def training_rows(data: Path, conversation_share: float, seed: int) -> Dataset:
+def training_rows(
+    data: Path, conversation_share: float, seed: int, split: str = "train"
+) -> Dataset:
     """The rows that are shown in one epoch, mixed.
 
     Args:
         data (`Path`): The built folder.
         conversation_share (`float`): Conversation rows that are shown, as a share of all.
         seed (`int`): Of the order.
+        split (`str`, *optional*, defaults to `"train"`):
+            The split; conversations are of the training split only.
 
     Returns:
-        `datasets.Dataset`: `images` and `messages`.
+        `datasets.Dataset`: `images`, `messages` and `class`, the index of the row's label.
     """
+    labels = label_set(data)
     parts = []
-    for config in get_dataset_config_names(str(data)):
-        rows = load_dataset(str(data), config, split="train")
-        rows = rows.select_columns(["images", "messages"])
+    is_training = split == "train"
+    for config in get_dataset_config_names(str(data)) if is_training else CONFIGS[:1]:
+        rows = load_dataset(str(data), config, split=split)
+        classes = [labels.index(label) for label in rows["label"]]
+        rows = rows.select_columns(["images", "messages"]).add_column("class", classes)
         if config != CONFIGS[0]:
             count = round(conversation_share * len(rows))
             rows = rows.shuffle(seed=seed).select(range(count))

@@ -49,9 +49,24 @@ def parse_recipe(words: list[str]) -> tuple[RecipeArguments, SFTConfig, ModelCon
         raise UsageError(
             f"frozen: {', '.join(unknown)} is no part of the model; parts are {', '.join(PARTS)}."
         )
+    _settle_stopping(recipe, sft)
     if recipe.data is None:
         raise UsageError("A recipe needs data: name its folder by --data DIR.")
     return recipe, sft, model
+
+
+def _settle_stopping(recipe: RecipeArguments, sft: SFTConfig) -> None:
+    """Early stopping looks at the validation answers wherever a checkpoint is written."""
+    if not recipe.early_stopping_patience:
+        return
+    if recipe.ema_decay:
+        raise UsageError(
+            "early_stopping_patience keeps the best weights, ema_decay their average: set one of "
+            "the two to 0."
+        )
+    sft.eval_strategy, sft.eval_steps = sft.save_strategy, sft.save_steps
+    sft.load_best_model_at_end, sft.metric_for_best_model = True, "eval_loss"
+    sft.greater_is_better = False
 
 
 def check_recipe(path: Path, known: set[str]) -> None:
@@ -117,6 +132,9 @@ def scratch_settings(recipe: RecipeArguments) -> dict[str, Any]:
     if recipe.tower == "face":
         scratch["tower"] = "face"
     switch = recipe.face_info_mining
+    scratch["model"]["attribute_prompt"] = recipe.attributes
+    if recipe.tower == "off":
+        scratch["model"]["use_frame_tokens"] = False
     scratch["model"].setdefault("fim_config", {}).update(
         use_global=switch in ("both", "global"), use_local=switch in ("both", "local")
     )

@@ -215,7 +215,8 @@ def assemble(
     config = _config(scratch["model"], face, tower, tokenizer)
     torch.manual_seed(face_stages(scratch["face"])[0].seed)
     model = EmoLlamaForConditionalGeneration(config)
-    model.model.vision_tower.load_state_dict(tower.backbone.state_dict())
+    if model.model.vision_tower is not None:
+        model.model.vision_tower.load_state_dict(tower.backbone.state_dict())
     if model.model.face_model is not None:
         model.model.face_model.load_state_dict(face.state_dict())
     unfinished = out.with_name(out.name + ".part")
@@ -232,7 +233,8 @@ def _config(
 ) -> EmoLlamaConfig:
     """The parts settle the rest: vocabularies, placeholders, labels, encoders."""
     fim = settings.get("fim_config", {})
-    is_off = not (fim.get("use_global", True) or fim.get("use_local", True))
+    has_clues = fim.get("use_global", True) or fim.get("use_local", True)
+    needs_face = has_clues or settings.get("attribute_prompt") == "predicted"
     ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in _names().items()}
     text = {
         "vocab_size": len(tokenizer),
@@ -243,7 +245,7 @@ def _config(
             settings
             | {
                 "vision_config": _settings(tower.config.backbone_config),
-                "face_config": None if is_off else _settings(face.config),
+                "face_config": _settings(face.config) if needs_face else None,
                 "text_config": settings["text_config"] | text,
                 "qformer_config": settings["qformer_config"]
                 | {"vocab_size": len(tokenizer), "pad_token_id": 0},

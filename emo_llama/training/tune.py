@@ -12,23 +12,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trl import ModelConfig, SFTConfig, SFTTrainer, get_peft_config
+import numpy as np
+from transformers import EarlyStoppingCallback
+from trl import ModelConfig, SFTConfig, get_peft_config
 
 from emo_llama.errors import UsageError
-from emo_llama.evaluation.split import evaluate_split, read_split
+from emo_llama.evaluation.split import read_split, score_split, split_report
 from emo_llama.labels import label_name
 from emo_llama.loading import load_model
-from emo_llama.modeling import EmoLlamaForConditionalGeneration
+from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
 from emo_llama.recognizer import EmotionRecognizer
 from emo_llama.training.arguments import RecipeArguments
 from emo_llama.training.calibration import calibrate
 from emo_llama.training.card import write_card
-from emo_llama.training.instructions import built_instructions, label_set, shown_rows, splits
+from emo_llama.training.features import stored_encoders
+from emo_llama.training.feed import feed
+from emo_llama.training.instructions import built_instructions, label_set, splits
+from emo_llama.training.parts import adopt_labels, freeze, switch_parts
 from emo_llama.training.recipe import scratch_settings
 from emo_llama.training.resume import explained, last_whole_checkpoint
 from emo_llama.training.scratch import build_from_scratch, changed_settings, note_minutes
+from emo_llama.training.trainer import (
+    AVERAGE,
+    InstructionTrainer,
+    WeightAverage,
+    add_expression_head,
+    drop_expression_head,
+)
 
 REPORT = "validation.json"
+ANSWERS = "validation-answers.npz"
+"""In the work folder: `probabilities` (n, labels) and `targets` (n,) of the finished model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +107,7 @@ def train(
     if "validation" not in splits(data):
         return Trained(finished)
     after = json.loads((finished / REPORT).read_text(encoding="utf-8"))
-    before = None if recipe.scratch is not None else _score(source, data)
+    before = None if recipe.scratch is not None else _score(source, data, recipe.attributes)
     return Trained(finished, before, after)
 
 
@@ -108,20 +122,18 @@ def _tune(
     """The tuning itself; the finished folder appears when it is whole."""
     model, processor = load_model(source)
     adopt_labels(model, label_set(data))
+    if recipe.scratch is None:
+        switch_parts(model, processor, recipe.face_info_mining, recipe.tower, sft.seed)
+    model.config.attribute_prompt = recipe.attributes
     freeze(model, recipe.frozen)
+    if recipe.expression_loss:
+        add_expression_head(model)
     sft.output_dir = str(finished.with_name("tuning"))
-    trainer = SFTTrainer(
-        model=model,
-        args=sft,
-        train_dataset=shown_rows(data, recipe.conversation_share, sft.seed, recipe.augment_faces),
-        processing_class=processor,
-        peft_config=get_peft_config(peft),
-    )
     started = time.perf_counter()
     with explained(sft):
-        trainer.train(resume_from_checkpoint=last_whole_checkpoint(sft.output_dir))
+        model = _teach(model, processor, data, recipe, sft, peft)
     note_minutes(finished.parent, "tuning", (time.perf_counter() - started) / 60)
-    model = trainer.model.merge_and_unload() if peft.use_peft else trainer.model
+    drop_expression_head(model)
     partial = finished.with_name("model.part")
     shutil.rmtree(partial, ignore_errors=True)
     model.eval().save_pretrained(partial)
@@ -129,47 +141,68 @@ def _tune(
     report = None
     if "validation" in splits(data):
         calibrate(partial, data)
-        report = _score(partial, data)
+        report = _score(partial, data, recipe.attributes, finished.parent / ANSWERS)
         (partial / REPORT).write_text(json.dumps(report, indent=2), encoding="utf-8")
     write_card(partial, data, recipe, sft, report, source)
     partial.replace(finished)
 
 
-def _score(source: str | Path | None, data: Path) -> dict[str, Any] | None:
+def _teach(
+    model: EmoLlamaForConditionalGeneration,
+    processor: EmoLlamaProcessor,
+    data: Path,
+    recipe: RecipeArguments,
+    sft: SFTConfig,
+    peft: ModelConfig,
+) -> EmoLlamaForConditionalGeneration:
+    """Runs the trainer to its end; adapters are merged, averaged weights are in place."""
+    shown, checked = feed(data, recipe, sft, model, processor), None
+    if sft.eval_strategy != "no":
+        if "validation" not in splits(data):
+            raise UsageError(
+                f"{data}: no split validation to evaluate on. Set eval_strategy: no and "
+                "early_stopping_patience: 0, or build data that have one."
+            )
+        offset = 0 if shown.store is None else shown.store.end()
+        checked = feed(data, recipe, sft, model, processor, "validation", offset)
+    stores = [fed.store for fed in (shown, checked) if fed is not None and fed.store is not None]
+    with stored_encoders(model, stores):
+        trainer = InstructionTrainer(
+            model=model,
+            args=sft,
+            data_collator=shown.collator,
+            train_dataset=shown.rows,
+            eval_dataset=None if checked is None else checked.rows,
+            processing_class=processor,
+            peft_config=get_peft_config(peft),
+            row_weights=shown.weights,
+            expression_loss=recipe.expression_loss,
+            eval_collator=None if checked is None else checked.collator,
+        )
+        if recipe.early_stopping_patience:
+            trainer.add_callback(EarlyStoppingCallback(recipe.early_stopping_patience))
+        average = WeightAverage(trainer.model, recipe.ema_decay) if recipe.ema_decay else None
+        if average is not None:
+            trainer.add_callback(average)
+        needs = [] if average is None else [AVERAGE]
+        trainer.train(resume_from_checkpoint=last_whole_checkpoint(sft.output_dir, needs))
+        if average is not None:
+            average.put_in_place()
+        return trainer.model.merge_and_unload() if peft.use_peft else trainer.model
+
+
+def _score(
+    source: str | Path | None, data: Path, attributes: str = "off", answers: Path | None = None
+) -> dict[str, Any] | None:
     """The report of a model on the validation split; `None` where it does not know the labels."""
-    recognizer = EmotionRecognizer.from_pretrained(source, detector="none")
+    recognizer = EmotionRecognizer.from_pretrained(source, detector="none", attributes=attributes)
     known = {label_name(label) for label in recognizer.labels}
     if not known.issuperset(map(label_name, label_set(data))):
         return None
-    return evaluate_split(recognizer, read_split(data, "validation"))
-
-
-def adopt_labels(model: EmoLlamaForConditionalGeneration, labels: list[str]) -> None:
-    """Gives a model the label set of its data, where that is another.
-
-    Args:
-        model ([`EmoLlamaForConditionalGeneration`]): The model; a new set begins uncalibrated.
-        labels (`list[str]`): The labels, in order.
-    """
-    config: Any = model.config
-    if [label for _, label in sorted(config.id2label.items())] != labels:
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {label: number for number, label in enumerate(labels)}
-        config.label_temperature = 1.0
-
-
-def freeze(model: EmoLlamaForConditionalGeneration, parts: list[str]) -> None:
-    """Switches gradients off for whole parts.
-
-    Args:
-        model ([`EmoLlamaForConditionalGeneration`]): The model.
-        parts (`list[str]`): Names out of [`PARTS`]; one that this model lacks is passed over.
-    """
-    for name in parts:
-        part = getattr(model.model, name)
-        if part is not None:
-            part.requires_grad_(False)
-    model.train()
+    scored = score_split(recognizer, read_split(data, "validation"))
+    if answers is not None:
+        np.savez(answers, probabilities=scored.probabilities, targets=scored.targets)
+    return split_report(scored)
 
 
 def _replace(finished: Path, out: Path) -> None:

@@ -21,9 +21,9 @@ from emo_llama.modeling import FaceXFormerModel
 from emo_llama.recognizer import EmotionRecognizer
 from emo_llama.testing import tiny_model, tiny_processor
 from emo_llama.training.instructions import label_set, training_rows
+from emo_llama.training.parts import adopt_labels
 from emo_llama.training.recipe import parse_recipe, scratch_settings
 from emo_llama.training.scratch import changed_settings, train_tokenizer, unpack_encoders
-from emo_llama.training.tune import adopt_labels
 
 SETTINGS = {
     "max_steps": 4,

@@ -1,0 +1,87 @@
+"""`emo-llama ablate`: what each part of the model is worth."""
+
+import argparse
+from pathlib import Path
+
+from emo_llama.cli import _output
+
+EXAMPLES = """examples:
+  emo-llama ablate --config tiny --data DIR --out outputs/ablation
+  emo-llama ablate --config tiny --data DIR --encoders emo_llama/assets/emo-llama-tiny \\
+      --face-info-mining both,off --tower generic,face --seeds 0 --out outputs/ablation
+Any --key value of the recipe may follow; it overrides the file. The same command again goes on
+where it ended.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's options.
+
+    Args:
+        parser (`argparse.ArgumentParser`):
+            The verb's parser.
+    """
+    parser.epilog = EXAMPLES
+    parser.add_argument(
+        "--config", required=True, metavar="FILE", help="the recipe, as `emo-llama train` takes it"
+    )
+    parser.add_argument("--data", required=True, metavar="DIR", help="its data")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="cells, table and plot are kept here"
+    )
+    parser.add_argument(
+        "--face-info-mining",
+        default="both,global,local,off",
+        metavar="LIST",
+        help="clues that reach the language model (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--attributes",
+        default="off,predicted",
+        metavar="LIST",
+        help="age, gender and race before the question (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tower",
+        default="generic,face,off",
+        metavar="LIST",
+        help="vision tower: the recipe's, the face network's own, or none (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seeds", default="0,1,2", metavar="LIST", help="each cell once with each (default: 0,1,2)"
+    )
+    parser.set_defaults(overrides=[])
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the verb.
+
+    Args:
+        args (`argparse.Namespace`):
+            Its options.
+
+    Returns:
+        `int`: The exit status.
+    """
+    from emo_llama.errors import UsageError
+    from emo_llama.evaluation.ablation_report import as_markdown, draw_plot
+    from emo_llama.training.ablation import AXES, Grid, ablate
+
+    chosen = {}
+    for name, known in AXES.items():
+        chosen[name] = getattr(args, name).split(",")
+        if unknown := sorted(set(chosen[name]) - set(known)):
+            raise UsageError(
+                f"--{name.replace('_', '-')}: there is no {', '.join(unknown)}; choose from "
+                f"{', '.join(known)}."
+            )
+    if not all(seed.isdigit() for seed in args.seeds.split(",")):
+        raise UsageError(f"--seeds: expected numbers as 0,1,2, got {args.seeds!r}.")
+    grid = Grid(**chosen, seeds=[int(seed) for seed in args.seeds.split(",")])
+    words = ["--config", args.config, "--data", args.data, *args.overrides]
+    table = as_markdown(result := ablate(words, grid, args.out))
+    (args.out / "ablation.md").write_text(table, encoding="utf-8")
+    draw_plot(result, args.out / "ablation.png")
+    _output.data(table)
+    _output.message(f"wrote {args.out}/ablation.md, ablation.json and ablation.png")
+    return 0

@@ -1,0 +1,123 @@
+"""What a tuning is fed with: rows in the shape that its recipe asks for, and what collates them.
+
+Joins the built rows ([`emo_llama.training.instructions`]) with random changes, attribute sentences,
+stored features and weights of rare labels.
+"""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from datasets import Dataset
+from trl import SFTConfig
+
+from emo_llama.attributes import check_attributes, predict_sentences, sentences_of_tokens
+from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
+from emo_llama.training.arguments import RecipeArguments
+from emo_llama.training.augmentation import AugmentedFaces
+from emo_llama.training.features import FeatureStore, StoredPictures, store_features
+from emo_llama.training.instructions import training_rows
+from emo_llama.training.pictures import NumberedPictures, number_pictures
+from emo_llama.training.rows import InstructionCollator, ShownRows, with_leads
+from emo_llama.training.sampling import balanced_weights
+
+__all__ = ["Feed", "feed"]
+
+SENTENCES_AT_ONCE = 256
+
+
+class Feed(NamedTuple):
+    """Rows and what belongs to them.
+
+    Args:
+        rows (`datasets.Dataset`): As TRL takes them.
+        collator ([`InstructionCollator`]): Makes batches of them.
+        weights (`np.ndarray` of shape (n,), *optional*): How often each is drawn.
+        store ([`FeatureStore`], *optional*): What stands in for the encoders.
+    """
+
+    rows: Dataset
+    collator: InstructionCollator
+    weights: np.ndarray | None
+    store: FeatureStore | None
+
+
+def feed(
+    data: Path,
+    recipe: RecipeArguments,
+    sft: SFTConfig,
+    model: EmoLlamaForConditionalGeneration,
+    processor: EmoLlamaProcessor,
+    split: str = "train",
+    offset: int = 0,
+) -> Feed:
+    """Prepares one split as a recipe says.
+
+    Args:
+        data (`Path`): The built folder.
+        recipe ([`RecipeArguments`]): Changes, attributes, cache and balance.
+        sft ([`trl.SFTConfig`]): Seed, and how answers are masked.
+        model ([`EmoLlamaForConditionalGeneration`]): Its frozen encoders are asked.
+        processor ([`EmoLlamaProcessor`]): Prepares pictures and texts.
+        split (`str`, *optional*, defaults to `"train"`):
+            Of others the category rows are shown, as they are.
+        offset (`int`, *optional*, defaults to 0): Number of the first stored picture.
+
+    Returns:
+        [`Feed`]: For [`InstructionTrainer`].
+
+    Raises:
+        UsageError: The model cannot give what is asked.
+    """
+    is_training = split == "train"
+    rows = training_rows(data, recipe.conversation_share, sft.seed, split)
+    change = AugmentedFaces(recipe.augment_faces) if recipe.augment_faces and is_training else None
+    weights = balanced_weights(rows["class"], recipe.balance) if recipe.balance else None
+    store, shown = None, ShownRows(change)
+    if recipe.feature_cache is not None or recipe.attributes == "predicted":
+        views = recipe.feature_views if recipe.feature_cache is not None else 1
+        kept_change = change if recipe.feature_cache is not None else None
+        numbered, pictures = number_pictures(rows, views, kept_change, sft.seed)
+        if recipe.feature_cache is not None:
+            store = store_features(model, processor, pictures, Path(recipe.feature_cache))
+        if recipe.attributes == "predicted":
+            check_attributes(model)
+            sentences = _sentences(model, processor, pictures, store)
+            leads = [sentences[images[len(images) // 2]] for images in numbered["images"]]
+            rows, numbered = with_leads(rows, leads), with_leads(numbered, leads)
+        if store is not None:
+            rows, shown = numbered, ShownRows(views=pictures.views)
+    if store is not None:
+        store = store._replace(offset=offset)
+        processor = copy.copy(processor)
+        processor.image_processor = StoredPictures(store)
+    collator = InstructionCollator(
+        processor=processor,
+        max_length=sft.max_length,
+        pad_to_multiple_of=sft.pad_to_multiple_of,
+        assistant_only_loss=bool(sft.assistant_only_loss),
+    )
+    return Feed(rows.with_transform(shown), collator, weights, store)
+
+
+def _sentences(
+    model: EmoLlamaForConditionalGeneration,
+    processor: EmoLlamaProcessor,
+    pictures: NumberedPictures,
+    store: FeatureStore | None,
+) -> Sequence[str]:
+    """The attribute sentence of each picture, from its first view."""
+    sentences: list[str] = []
+    every = range(len(pictures.places))
+    for start in range(0, len(every), SENTENCES_AT_ONCE):
+        numbers = [number * pictures.views for number in every[start : start + SENTENCES_AT_ONCE]]
+        if store is None:
+            sentences += predict_sentences(model, processor, pictures.load(numbers))
+        else:
+            rows = torch.tensor(numbers)
+            tokens, found = store.read("task_tokens", rows), store.read("face_mask", rows)
+            sentences += sentences_of_tokens(model.model.face_model, tokens, found.tolist())
+    return sentences

@@ -1,0 +1,102 @@
+"""How a built row becomes what TRL's collator reads.
+
+Stills are the images of their conversation, the frames of a clip one video in it. Pictures are
+changed at random, or are numbers of what [`emo_llama.training.features`] has stored, and age,
+gender and race stand before the question where that is asked for.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
+from emo_llama.prompts import led
+from emo_llama.training.augmentation import AugmentedFaces
+
+__all__ = ["CLASSES", "InstructionCollator", "ShownRows", "with_leads"]
+
+CLASSES = "expression_labels"
+"""Input of the trainer: the class of each still, then of each frame of the clips."""
+
+
+class ShownRows:
+    """A transform of `datasets.Dataset.with_transform`: built rows as conversations.
+
+    Args:
+        change ([`AugmentedFaces`], *optional*): Changes pictures at random.
+        views (`int`, *optional*, defaults to 0):
+            Where pictures are numbers: the stored views of each, of which one is drawn.
+    """
+
+    def __init__(self, change: AugmentedFaces | None = None, views: int = 0) -> None:
+        self.change, self.views = change, views
+
+    def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Columns `images`, `messages` and others -> the same; clips stand in their messages."""
+        if self.views:
+            rows = rows | {"images": [self._drawn(numbers) for numbers in rows["images"]]}
+        elif self.change is not None:
+            rows = self.change(rows)
+        shown = [
+            _as_clip(messages, images) if len(images) > 1 else (messages, images)
+            for messages, images in zip(rows["messages"], rows["images"], strict=True)
+        ]
+        messages, images = zip(*shown, strict=True)
+        return rows | {"messages": list(messages), "images": list(images)}
+
+    def _drawn(self, numbers: Sequence[int]) -> list[np.ndarray]:
+        """One view of each picture, as arrays (1, 1, 1) that pass for pictures."""
+        drawn = torch.randint(self.views, (len(numbers),)).tolist()
+        return [
+            np.full((1, 1, 1), number * self.views + view)
+            for number, view in zip(numbers, drawn, strict=True)
+        ]
+
+
+def _as_clip(
+    messages: list[dict[str, Any]], frames: list[Any]
+) -> tuple[list[dict[str, Any]], list[Any]]:
+    """A conversation about one clip, and no stills."""
+    first, *others = messages
+    content = [{"type": "video", "video": frames}, {"type": "text", "text": first["content"]}]
+    return [first | {"content": content}, *others], []
+
+
+def with_leads(rows: Dataset, leads: Sequence[str]) -> Dataset:
+    """Puts a sentence before the first question of each row.
+
+    Args:
+        rows (`datasets.Dataset`): With `messages`.
+        leads (`Sequence[str]`): A sentence a row; an empty one adds nothing.
+
+    Returns:
+        `datasets.Dataset`: The rows.
+    """
+
+    def lead(row: dict[str, Any], index: int) -> dict[str, Any]:
+        """The row's conversation with its sentence."""
+        first, *others = row["messages"]
+        return {"messages": [first | {"content": led(first["content"], leads[index])}, *others]}
+
+    return rows.map(lead, with_indices=True, load_from_cache_file=False)
+
+
+class InstructionCollator(DataCollatorForVisionLanguageModeling):
+    """TRL's collator, which also passes on the classes of rows that have one."""
+
+    def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        """Rows of [`ShownRows`] -> the model's inputs, and a class for each of its pictures."""
+        stills = [row["class"] for row in examples if "class" in row and row["images"]]
+        frames = [
+            row["class"]
+            for row in examples
+            if "class" in row and not row["images"]
+            for _ in row["messages"][0]["content"][0]["video"]
+        ]
+        batch = super().torch_call(examples)
+        if stills or frames:  # the model reads stills first, then the frames of clips
+            batch[CLASSES] = torch.tensor([*stills, *frames])
+        return batch
