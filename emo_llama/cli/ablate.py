@@ -7,10 +7,10 @@ from emo_llama.cli import _output
 
 EXAMPLES = """examples:
   emo-llama ablate --config tiny --data DIR --out outputs/ablation
-  emo-llama ablate --config tiny --data DIR --encoders emo_llama/assets/emo-llama-tiny \\
-      --face-info-mining both,off --tower generic,face --seeds 0 --out outputs/ablation
-Any --key value of the recipe may follow; it overrides the file. The same command again goes on
-where it ended.
+  emo-llama ablate --config my.yaml --data built/ferplus --seeds 0 --out outputs/ablation
+  emo-llama ablate --config tiny --data DIR --face-info-mining both,off --out outputs/ablation
+Any --key value of the recipe may follow and overrides it; --encoders MODEL takes the encoders of a
+finished model. The same command again goes on where it ended.
 """
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from PIL import Image as PILImage
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from emo_llama.prompts import led
@@ -61,7 +62,9 @@ def _as_clip(
 ) -> tuple[list[dict[str, Any]], list[Any]]:
     """A conversation about one clip, and no stills."""
     first, *others = messages
-    content = [{"type": "video", "video": frames}, {"type": "text", "text": first["content"]}]
+    # transformers makes arrays of frames, and takes none without channels for a picture
+    shown = [f.convert("RGB") if isinstance(f, PILImage.Image) else f for f in frames]
+    content = [{"type": "video", "video": shown}, {"type": "text", "text": first["content"]}]
     return [first | {"content": content}, *others], []
 
 

@@ -129,6 +129,7 @@ def _tune(
     if recipe.expression_loss:
         add_expression_head(model)
     sft.output_dir = str(finished.with_name("tuning"))
+    sft.remove_unused_columns = False  # the collator chooses
     started = time.perf_counter()
     with explained(sft):
         model = _teach(model, processor, data, recipe, sft, peft)

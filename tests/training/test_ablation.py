@@ -1,0 +1,71 @@
+"""The ablation by its command: every cell a real run, a table, a plot, and nothing done twice."""
+
+import json
+
+import pytest
+import yaml
+
+from emo_llama.cli import main
+from emo_llama.testing import tiny_model, tiny_processor
+from emo_llama.training.ablation import AXES, Grid
+
+SETTINGS = {
+    "max_steps": 2,
+    "per_device_train_batch_size": 4,
+    "assistant_only_loss": True,
+    "max_length": None,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "report_to": "none",
+    "use_cpu": True,
+}
+
+
+@pytest.fixture
+def words(tmp_path, ferplus_build):
+    """The command over a recipe that tunes the tiny model."""
+    tiny_model().save_pretrained(tmp_path / "start")
+    tiny_processor().save_pretrained(tmp_path / "start")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump({"model_name_or_path": str(tmp_path / "start")} | SETTINGS))
+    places = ["--data", str(ferplus_build[0]), "--out", str(tmp_path / "out")]
+    return ["ablate", "--config", str(recipe), *places]
+
+
+@pytest.mark.slow
+def test_every_cell_is_trained_once(words, tmp_path, capsys):
+    axes = ["--face-info-mining", "both,off", "--tower", "generic,off", "--attributes", "off"]
+    assert main([*words, *axes, "--seeds", "0,1"]) == 0
+    page = capsys.readouterr().out
+    table = json.loads((tmp_path / "out" / "ablation.json").read_text())
+    switched = [(cell["face_info_mining"], cell["tower"]) for cell in table["cells"]]
+    assert switched == [("both", "generic"), ("off", "generic"), ("both", "off")]
+    assert all(len(cell["runs"]) == 2 for cell in table["cells"])
+    assert "against_reference" not in table["cells"][0]
+    assert len(table["cells"][1]["against_reference"]["runs"]) == 2
+    assert page.count("\n| ") == 4 and "n = 8 rows" in page
+    assert (tmp_path / "out" / "ablation.md").read_text() in page
+    assert (tmp_path / "out" / "ablation.png").stat().st_size > 5000
+    assert not list((tmp_path / "out").glob("cells/*/tuning"))
+
+    models = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("cells/*/model")}
+    assert len(models) == 6
+    assert main([*words, *axes, "--seeds", "0"]) == 0  # a smaller table of what is there
+    assert all(path.stat().st_mtime_ns == when for path, when in models.items())
+    assert main([*words, *axes, "--seeds", "0", "--learning_rate", "1e-5"]) == 2
+    assert "holds the ablation of another recipe or data" in capsys.readouterr().err
+
+
+def test_wrong_axes_are_named(words, capsys):
+    assert main([*words, "--tower", "eiffel"]) == 2
+    assert "there is no eiffel; choose from generic, face, off" in capsys.readouterr().err
+    assert main([*words, "--seeds", "a"]) == 2
+    assert "expected numbers as 0,1,2" in capsys.readouterr().err
+    assert main([*words, "--face-info-mining", "off", "--tower", "off"]) == 2
+    assert "nothing is left to train" in capsys.readouterr().err
+
+
+def test_the_whole_grid_leaves_out_the_blind_model():
+    cells = Grid(**AXES, seeds=[0]).cells()
+    assert len(cells) == len(set(cells)) == 4 * 2 * 3 - 2
+    assert cells[0] == ("both", "off", "generic")
