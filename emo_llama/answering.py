@@ -64,7 +64,10 @@ class Answerer:
             `list[str]`: The answers, with their opening.
         """
         prompt = render_prompt(self.processor, question)
-        opened = f"{prompt} {opening}" if opening else prompt
+        opened = prompt
+        if opening:  # as the template writes an answer, which may begin with a space or not
+            whole = render_prompt(self.processor, question, opening)
+            opened = whole[: whole.rindex(opening) + len(opening)]
         kept = self._num_tokens(opened) - self._num_tokens(prompt)
         answers: list[str] = []
         for start in range(0, len(images), batch_size):
