@@ -21,6 +21,7 @@ VERBS = {
     "data": ("emo_llama.cli.data", "list the data sets, or build instruction data from one"),
     "train": ("emo_llama.cli.train", "train a model from a YAML recipe"),
     "eval": ("emo_llama.cli.eval", "score a built split with the official metrics"),
+    "init": ("emo_llama.cli.init", "compose a new model from a language model and a tower"),
     "convert": ("emo_llama.cli.convert", "turn reference checkpoints into this format"),
     "export": ("emo_llama.cli.export", "write the complete Hub folder of a model"),
 }
