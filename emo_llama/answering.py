@@ -86,7 +86,10 @@ class Answerer:
     ) -> list[str]:
         """Answers to one question about each picture of a batch."""
         prompt = render_prompt(self.processor, question)
-        opened = f"{prompt} {opening}" if opening else prompt
+        opened = prompt
+        if opening:  # as the template writes an answer, which may begin with a space or not
+            whole = render_prompt(self.processor, question, opening)
+            opened = whole[: whole.rindex(opening) + len(opening)]
         kept = self._num_tokens(opened) - self._num_tokens(prompt)
         inputs = prepare_inputs(self.processor, opened, images, boxes)
         return self._generate(inputs, kept)

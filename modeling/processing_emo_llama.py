@@ -27,10 +27,8 @@ VICUNA_SYSTEM_PROMPT = (
 USER_MARKER = "USER:"
 ASSISTANT_MARKER = "ASSISTANT:"
 
-# Vicuna's two-separator style. The space before an answer belongs to the answer: the tokenizers of
-# Llama and of byte-level BPE both join it to the first word. `generation` marks what is learned.
-_CHAT_TEMPLATE = Template(
-    r"""{%- macro render(content) -%}
+# What every template of this family begins with: the text of a message, with its placeholders.
+RENDER_MACRO = r"""{%- macro render(content) -%}
 {%- if content is string -%}{{ content }}
 {%- else -%}
 {%- for block in content -%}
@@ -44,7 +42,12 @@ _CHAT_TEMPLATE = Template(
 {%- endfor -%}
 {%- endif -%}
 {%- endmacro -%}
-{{- bos_token -}}
+"""
+# Vicuna's two-separator style. The space before an answer belongs to the answer: the tokenizers of
+# Llama and of byte-level BPE both join it to the first word. `generation` marks what is learned.
+_CHAT_TEMPLATE = Template(
+    RENDER_MACRO
+    + r"""{{- bos_token -}}
 {%- set system = $system -%}
 {%- if messages[0].role == 'system' -%}
 {%- set system = render(messages[0].content) -%}

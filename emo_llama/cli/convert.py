@@ -2,10 +2,8 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-from emo_llama.cli import _output
-from emo_llama.errors import UsageError
+from emo_llama.cli import _changes, _output
 
 EXAMPLES = """examples:
   emo-llama convert facexformer --checkpoint model.pt --out faces
@@ -64,14 +62,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         choices=("float32", "bfloat16", "float16"),
         help="of the weights (default: as they are)",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="a field of the configuration that shapes do not tell, as num_attention_heads=4 or "
-        "vision_config.num_attention_heads=8; can be given more than once",
-    )
+    _changes.add_set(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -90,7 +81,7 @@ def main(args: argparse.Namespace) -> int:
     from emo_llama.conversion.llama_vid import LlamaVidParts, convert_llama_vid
 
     dtype = None if args.dtype is None else getattr(torch, args.dtype)
-    changes = dict(_change(text) for text in args.set)
+    changes = _changes.changes(args.set)
     if args.kind == "facexformer":
         convert_facexformer(Path(args.checkpoint), args.out, dtype, **changes)
     else:
@@ -109,13 +100,3 @@ def main(args: argparse.Namespace) -> int:
             _output.message(line)
     _output.data(f"written to {args.out}")
     return 0
-
-
-def _change(text: str) -> tuple[str, Any]:
-    """A field and its value, read as YAML: numbers are numbers."""
-    import yaml
-
-    name, sign, value = text.partition("=")
-    if not (name and sign):
-        raise UsageError(f"--set {text}: expected FIELD=VALUE, as num_attention_heads=4")
-    return name, yaml.safe_load(value)

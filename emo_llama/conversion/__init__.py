@@ -1,1 +1,1 @@
-"""Reference checkpoints: which of their tensors goes where in the models of this project."""
+"""Models out of other models: reference checkpoints converted, and new ones put together."""

@@ -6,14 +6,12 @@ is made anew; the face network comes from its own folder.
 
 import json
 import math
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from emo_llama.conversion.checkpoints import (
@@ -26,19 +24,20 @@ from emo_llama.conversion.checkpoints import (
     shard_files,
     some,
 )
+from emo_llama.conversion.face_part import FacePart
+from emo_llama.conversion.fresh import fresh_parts
 from emo_llama.conversion.llama_vid_config import QFORMER, TOWER, emo_llama_config
 from emo_llama.conversion.llama_vid_keys import convert_llama_vid_state_dict, has_no_place
 from emo_llama.conversion.lora import LoraUpdate
 from emo_llama.errors import DataFormatError, InputNotFoundError
 from emo_llama.hub.card import model_card
-from emo_llama.hub.export import AUTO_MAP, complete_folder, find_model, travelling_files
+from emo_llama.hub.export import complete_folder, write_config, write_processor
 from emo_llama.labels import FERPLUS
 from emo_llama.modeling import (
     EmoLlamaConfig,
     EmoLlamaForConditionalGeneration,
     EmoLlamaImageProcessor,
     EmoLlamaProcessor,
-    FaceXFormerConfig,
 )
 from emo_llama.modeling.processing_emo_llama import VICUNA_SYSTEM_PROMPT, chat_template
 
@@ -115,14 +114,16 @@ def convert_llama_vid(
     """
     parts = parts or LlamaVidParts()
     source = _Source(checkpoint, parts, ignore_unplaced)
-    face_folder, face_config = _face(parts)
+    face = _face(parts)
+    face_config = None if face is None else face.config
     config = emo_llama_config(source.config, source.shapes, FERPLUS, face_config, changes or {})
     config.dtype = dtype = dtype or source.dtype
     with complete_folder(out) as folder:
         writer = ShardWriter(folder, dtype)
         for shard in source.converted():
             writer.write(shard)
-        writer.write(_fresh_parts(config, face_folder, seed))
+        if face is not None:
+            writer.write(face.tensors() | fresh_parts(config, ["face_info_mining"], seed))
         with torch.device("meta"):
             wanted = shapes_of(EmoLlamaForConditionalGeneration(config).state_dict())
         compare_shapes(checkpoint, writer.shapes(), wanted)
@@ -244,60 +245,14 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _face(parts: LlamaVidParts) -> tuple[Path | None, FaceXFormerConfig | None]:
-    """Folder and configuration of the face network."""
-    if not parts.has_face:
-        return None, None
-    folder = find_model(parts.face_model)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if config.get("model_type") == EmoLlamaConfig.model_type:
-        config = config["face_config"]
-    if config is None or config.get("model_type") != FaceXFormerConfig.model_type:
-        raise DataFormatError(
-            f"{folder}: expected a face network. Name a folder that `emo-llama convert "
-            "facexformer` wrote."
-        )
-    return folder, FaceXFormerConfig.from_dict(config)
-
-
-def _fresh_parts(config: EmoLlamaConfig, face_folder: Path | None, seed: int) -> Tensors:
-    """The face network's weights, and a new Face Info Mining module."""
-    if face_folder is None:
-        return {}
-    prefix, tensors = "model.face_model.", {}
-    for shard in read_shards(shard_files(face_folder)):
-        for key, tensor in shard.items():
-            if key.startswith(prefix):
-                tensors[key] = tensor
-            elif not key.startswith(("model.", "lm_head.")):
-                tensors[prefix + key] = tensor
-    with torch.device("meta"):
-        model = EmoLlamaForConditionalGeneration(config)
-    module = model.model.face_info_mining
-    if module is not None:
-        module.to_empty(device="cpu")
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            _initialise(model, module)
-        tensors |= {
-            f"model.face_info_mining.{key}": value for key, value in module.state_dict().items()
-        }
-    return tensors
-
-
-def _initialise(model: EmoLlamaForConditionalGeneration, module: nn.Module) -> None:
-    """What `from_pretrained` does to a part that a checkpoint lacks."""
-    for child in reversed(list(module.modules())):
-        model._init_weights(child)
+def _face(parts: LlamaVidParts) -> FacePart | None:
+    return FacePart.read(parts.face_model) if parts.has_face else None
 
 
 def _write_config(config: EmoLlamaConfig, folder: Path, name: str, shapes: Shapes) -> None:
     """Configuration, code and card."""
-    config.auto_map = dict(AUTO_MAP)
     config.architectures = [EmoLlamaForConditionalGeneration.__name__]
-    config.save_pretrained(folder)
-    for path in travelling_files():
-        shutil.copyfile(path, folder / path.name)
+    write_config(config, folder)
     card = model_card(name, config, sum(map(math.prod, shapes.values())))
     (folder / "README.md").write_text(card + _LICENCE, encoding="utf-8")
 
@@ -313,8 +268,7 @@ def _write_processor(
         lacking.append("no --qformer-tokenizer (the folder of bert-base-uncased's)")
     if lacking:
         return [f"no processor was written: {'; '.join(lacking)}"]
-    _processor(config, source, parts).save_pretrained(folder)
-    (folder / "qformer_tokenizer" / "config.json").write_text("{}\n")
+    write_processor(_processor(config, source, parts), folder)
     return ["processor: Vicuna's prompt"]
 
 
@@ -330,16 +284,10 @@ untrained.
 def _processor(config: EmoLlamaConfig, source: Path, parts: LlamaVidParts) -> EmoLlamaProcessor:
     """The processor, its pictures as LLaMA-VID's training saw them."""
     images: dict[str, Any] = {"size": config.vision_config.image_size}
-    images["do_face_crop"] = config.face_config is not None
-    if config.face_config is not None:
-        images["face_size"] = config.face_config.image_size
-        face_folder = find_model(parts.face_model)
-        if (face_folder / "processor_config.json").is_file():  # a model of this project
-            known = EmoLlamaImageProcessor.from_pretrained(face_folder)
-            names = ("face_image_mean", "face_image_std", "face_margin", "do_grayscale_face")
-            images |= {key: getattr(known, key) for key in names}
+    face = _face(parts)
+    images |= {"do_face_crop": False} if face is None else face.picture_settings()
     bert = AutoTokenizer.from_pretrained(str(parts.qformer_tokenizer))
-    processor = EmoLlamaProcessor(
+    return EmoLlamaProcessor(
         image_processor=EmoLlamaImageProcessor(**images),
         tokenizer=llama_tokenizer(source, config),
         qformer_tokenizer=bert,
@@ -350,9 +298,6 @@ def _processor(config: EmoLlamaConfig, source: Path, parts: LlamaVidParts) -> Em
         num_tokens_per_frame=config.num_tokens_per_frame,
         max_question_length=min(256, config.qformer_config.max_position_embeddings),
     )
-    processor.auto_map = {"AutoProcessor": AUTO_MAP["AutoProcessor"]}
-    processor.image_processor.auto_map = {"AutoImageProcessor": AUTO_MAP["AutoImageProcessor"]}
-    return processor
 
 
 def llama_tokenizer(source: Path, config: EmoLlamaConfig) -> PreTrainedTokenizerBase:

@@ -6,14 +6,14 @@ from typing import Any
 from transformers import LlamaConfig
 
 from emo_llama.conversion.checkpoints import Shapes
-from emo_llama.errors import DataFormatError, UsageError
+from emo_llama.conversion.settings import changed_config
+from emo_llama.errors import DataFormatError
 from emo_llama.modeling import EmoLlamaConfig, FaceXFormerConfig
 
 __all__ = ["emo_llama_config"]
 
 TOWER = "model.vision_tower.vision_tower."
 QFORMER = "model.vlm_att_encoder.bert."
-CHANGEABLE = ("vision_config", "qformer_config", "text_config", "fim_config")
 EVA_HEAD, BERT_HEAD = 88, 64
 """Widths of a head in EVA-CLIP-g and BERT-base: shapes do not tell how many heads there are."""
 OTHER_HEADS = 4
@@ -69,16 +69,7 @@ def emo_llama_config(
         "video_token_id": vocabulary + 1,
         "id2label": dict(enumerate(labels)),
     }
-    usual = EmoLlamaConfig(**parts)
-    for key, value in changes.items():
-        part, _, name = key.rpartition(".")
-        if part not in ("", *CHANGEABLE) or not hasattr(getattr(usual, part, usual), name):
-            raise UsageError(
-                f"--set {key}: no such field. Name one of EmoLlamaConfig, or of "
-                f"{', '.join(CHANGEABLE)} with a dot."
-            )
-        (parts.setdefault(part, {}) if part else parts)[name] = value
-    return EmoLlamaConfig(**parts)
+    return changed_config(parts, changes)
 
 
 def _vision(shapes: Shapes) -> dict[str, Any]:

@@ -30,6 +30,8 @@ __all__ = [
     "export",
     "find_model",
     "travelling_files",
+    "write_config",
+    "write_processor",
 ]
 
 AUTO_MAP = {
@@ -82,9 +84,9 @@ def export(model_dir: str | Path | None, out: str | Path) -> Path:
     source, out = find_model(model_dir), Path(out)
     config, weights = _load_config(source), _weight_files(source)
     with complete_folder(out) as folder:
-        _write_config(config, folder)
-        _write_processor(source, folder)
-        for path in [*travelling_files(), *weights, source / "generation_config.json"]:
+        write_config(config, folder)
+        write_processor(_load_processor(source), folder)
+        for path in [*weights, source / "generation_config.json"]:
             if path.exists():
                 shutil.copyfile(path, folder / path.name)
         card = source / "README.md"
@@ -199,20 +201,36 @@ def _count_parameters(weights: list[Path]) -> int:
     return total
 
 
-def _write_config(config: EmoLlamaConfig, folder: Path) -> None:
+def write_config(config: EmoLlamaConfig, folder: Path) -> None:
+    """Writes a configuration with the entries for the Auto classes, and the travelling code.
+
+    Args:
+        config ([`EmoLlamaConfig`]): The configuration.
+        folder (`Path`): Where to write.
+    """
     config.auto_map = dict(AUTO_MAP)
     config.save_pretrained(folder)
+    for path in travelling_files():
+        shutil.copyfile(path, folder / path.name)
 
 
-def _write_processor(source: Path, folder: Path) -> None:
-    """The processor with its entries for AutoProcessor and AutoImageProcessor."""
+def _load_processor(source: Path) -> EmoLlamaProcessor:
     try:
-        processor = EmoLlamaProcessor.from_pretrained(source)
+        return EmoLlamaProcessor.from_pretrained(source)
     except (OSError, ValueError, TypeError) as error:
         raise ModelNotFoundError(
             f"The folder {str(source)!r} has a model but no usable processor ({error}). Save one "
             "beside it with processor.save_pretrained(folder)."
         ) from error
+
+
+def write_processor(processor: EmoLlamaProcessor, folder: Path) -> None:
+    """Writes a processor with its entries for AutoProcessor and AutoImageProcessor.
+
+    Args:
+        processor ([`EmoLlamaProcessor`]): The processor.
+        folder (`Path`): Where to write.
+    """
     for tokenizer in (processor.tokenizer, processor.qformer_tokenizer):
         for trace in ("is_local", "local_files_only"):  # of how it was loaded here
             tokenizer.init_kwargs.pop(trace, None)

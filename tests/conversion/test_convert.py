@@ -188,6 +188,7 @@ def test_frame_tokens_are_those_of_the_reference(kind, ours, golden, vid_weights
         tokens = model.get_frame_features(io["video"], io["p1_ids"], io["p1_mask"])
     expected = io[f"tokens_video_p1_{golden}"].reshape(tokens.shape)
     torch.testing.assert_close(tokens, expected, **EXACT)
+    torch.manual_seed(0)  # what is compared is drawn, too
     fresh = EmoLlamaForConditionalGeneration(model.config).model.face_info_mining.state_dict()
     for name, weight in model.model.face_info_mining.state_dict().items():
         assert bool(weight.isfinite().all()), name
@@ -251,9 +252,16 @@ def test_fields_of_parts_can_be_set(vid_weights, tmp_path, capsys):
     assert convert(folder, tmp_path / "out", "--set", change) == 0
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["fim_config"]["face_tokens_per_frame"] == 4
-    for wrong in ("fim_config.tokens=4", "nothing=1", "mouth.width=2"):
+    for wrong, said in (
+        ("fim_config.face_tokens=4", "Did you mean fim_config.face_tokens_per_frame?"),
+        ("num_aggregator_layers=1", "Did you mean fim_config.num_aggregator_layers?"),
+        ("nothing=1", "Name one of EmoLlamaConfig"),
+        ("mouth.width=2", "Name one of EmoLlamaConfig"),
+    ):
         assert convert(folder, tmp_path / "other", "--set", wrong) == 2
-        assert "no such field" in capsys.readouterr().err
+        assert f"no such field. {said}" in capsys.readouterr().err
+    assert convert(folder, tmp_path / "other", "--set", "compress=most") == 2
+    assert 'compress must be "mean"' in capsys.readouterr().err
 
 
 def test_the_tower_from_its_own_file(vid_weights, tmp_path, capsys):
