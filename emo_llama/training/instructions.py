@@ -111,14 +111,14 @@ def shown_rows(data: Path, conversation_share: float, seed: int, augment_faces: 
     Args:
         data (`Path`): The built folder.
         conversation_share (`float`): As in [`training_rows`].
-        seed (`int`): Of the order.
+        seed (`int`): Of the order and the changes.
         augment_faces (`int`): Side of the changed pictures, in pixels; 0: as they are.
 
     Returns:
         `datasets.Dataset`: `images` and `messages`.
     """
     rows = training_rows(data, conversation_share, seed)
-    return rows.with_transform(AugmentedFaces(augment_faces)) if augment_faces else rows
+    return rows.with_transform(AugmentedFaces(augment_faces, seed)) if augment_faces else rows
 
 
 def training_rows(data: Path, conversation_share: float, seed: int) -> Dataset:

@@ -21,6 +21,7 @@ from emo_llama.loading import load_model
 from emo_llama.modeling import EmoLlamaForConditionalGeneration
 from emo_llama.recognizer import EmotionRecognizer
 from emo_llama.training.arguments import RecipeArguments
+from emo_llama.training.augmentation import EpochOfFaces
 from emo_llama.training.calibration import calibrate
 from emo_llama.training.card import write_card
 from emo_llama.training.instructions import built_instructions, label_set, shown_rows, splits
@@ -116,6 +117,7 @@ def _tune(
         train_dataset=shown_rows(data, recipe.conversation_share, sft.seed, recipe.augment_faces),
         processing_class=processor,
         peft_config=get_peft_config(peft),
+        callbacks=[EpochOfFaces()],
     )
     started = time.perf_counter()
     with explained(sft):
