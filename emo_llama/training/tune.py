@@ -9,6 +9,7 @@ import json
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ from emo_llama.errors import UsageError
 from emo_llama.evaluation.split import evaluate_split, read_split
 from emo_llama.labels import label_name
 from emo_llama.loading import load_model
-from emo_llama.modeling import EmoLlamaForConditionalGeneration
+from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
 from emo_llama.recognizer import EmotionRecognizer
 from emo_llama.training.arguments import RecipeArguments
 from emo_llama.training.augmentation import EpochOfFaces
 from emo_llama.training.calibration import calibrate
 from emo_llama.training.card import write_card
 from emo_llama.training.instructions import built_instructions, label_set, shown_rows, splits
+from emo_llama.training.processes import make_shardable, on_main, whole_model
 from emo_llama.training.recipe import scratch_settings
 from emo_llama.training.resume import explained, last_whole_checkpoint
 from emo_llama.training.scratch import build_from_scratch, changed_settings, note_minutes
@@ -69,26 +71,45 @@ def train(
         [`UsageError`]: The work folder belongs to another run, or holds one and `resume` is off.
         [`InputNotFoundError`]: There are no data.
     """
+    finished = Path(sft.output_dir) / "model"
+    source, data, is_tuned = on_main(partial(_prepare, recipe, sft, peft, resume))
+    if not is_tuned:
+        _tune(source, data, recipe, sft, peft, finished)
+    return on_main(partial(_conclude, source, data, recipe, finished))
+
+
+def _prepare(
+    recipe: RecipeArguments, sft: SFTConfig, peft: ModelConfig, resume: bool
+) -> tuple[str | Path | None, Path, bool]:
+    """The model to start from, the built data, and whether the tuning is done already."""
     work_dir, data = Path(sft.output_dir), Path(recipe.data)
     if work_dir.is_dir() and any(work_dir.iterdir()) and not resume:
         raise UsageError(
             f"{work_dir} holds an earlier run. Go on by --resume, or name another --output_dir."
         )
     source = peft.model_name_or_path
-    if recipe.scratch is not None:
-        scratch = scratch_settings(recipe)
-        if changed := changed_settings(scratch, work_dir):
-            raise UsageError(
-                f"{work_dir} was begun with other settings of {', '.join(changed)}. Name another "
-                "--output_dir."
-            )
-        encoders = None if recipe.encoders is None else Path(recipe.encoders)
-        source, data = build_from_scratch(scratch, data, work_dir, encoders)
-    else:
-        data = built_instructions(data, work_dir)
-    finished = work_dir / "model"
-    if not finished.exists():
-        _tune(source, data, recipe, sft, peft, finished)
+    if recipe.scratch is None:
+        return source, built_instructions(data, work_dir), (work_dir / "model").exists()
+    if sft.world_size > 1:
+        raise UsageError(
+            f"A recipe with scratch runs in one process, not in {sft.world_size}. Leave out the "
+            "launcher; what it makes can be tuned on by several."
+        )
+    scratch = scratch_settings(recipe)
+    if changed := changed_settings(scratch, work_dir):
+        raise UsageError(
+            f"{work_dir} was begun with other settings of {', '.join(changed)}. Name another "
+            "--output_dir."
+        )
+    encoders = None if recipe.encoders is None else Path(recipe.encoders)
+    source, data = build_from_scratch(scratch, data, work_dir, encoders)
+    return source, data, (work_dir / "model").exists()
+
+
+def _conclude(
+    source: str | Path | None, data: Path, recipe: RecipeArguments, finished: Path
+) -> Trained:
+    """The export, and the scores."""
     if recipe.export_to is not None:
         _replace(finished, Path(recipe.export_to))
     if "validation" not in splits(data):
@@ -110,6 +131,7 @@ def _tune(
     model, processor = load_model(source)
     adopt_labels(model, label_set(data))
     freeze(model, recipe.frozen)
+    make_shardable(model)
     sft.output_dir = str(finished.with_name("tuning"))
     trainer = SFTTrainer(
         model=model,
@@ -121,20 +143,36 @@ def _tune(
     )
     started = time.perf_counter()
     with explained(sft):
-        trainer.train(resume_from_checkpoint=last_whole_checkpoint(sft.output_dir))
-    note_minutes(finished.parent, "tuning", (time.perf_counter() - started) / 60)
-    model = trainer.model.merge_and_unload() if peft.use_peft else trainer.model
-    partial = finished.with_name("model.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.eval().save_pretrained(partial)
-    processor.save_pretrained(partial)
-    report = None
-    if "validation" in splits(data):
-        calibrate(partial, data)
-        report = _score(partial, data)
-        (partial / REPORT).write_text(json.dumps(report, indent=2), encoding="utf-8")
-    write_card(partial, data, recipe, sft, report, source)
-    partial.replace(finished)
+        newest = on_main(partial(last_whole_checkpoint, sft.output_dir))
+        trainer.train(resume_from_checkpoint=newest)
+    minutes = (time.perf_counter() - started) / 60
+    trained = whole_model(trainer, lambda: load_model(source)[0])
+
+    def finish() -> None:
+        note_minutes(finished.parent, "tuning", minutes)
+        whole = trained.merge_and_unload() if peft.use_peft else trained
+        unscored = finished.with_name("model.part")
+        report = _save(whole, processor, data, unscored)
+        write_card(unscored, data, recipe, sft, report, source)
+        unscored.replace(finished)
+
+    on_main(finish)
+
+
+def _save(
+    model: EmoLlamaForConditionalGeneration, processor: EmoLlamaProcessor, data: Path, out: Path
+) -> dict[str, Any] | None:
+    """Writes the model, calibrates and scores it; the report, where there is a validation split."""
+    adopt_labels(model, label_set(data))
+    shutil.rmtree(out, ignore_errors=True)
+    model.eval().save_pretrained(out)
+    processor.save_pretrained(out)
+    if "validation" not in splits(data):
+        return None
+    calibrate(out, data)
+    report = _score(out, data)
+    (out / REPORT).write_text(json.dumps(report, indent=2), encoding="utf-8")
+    return report
 
 
 def _score(source: str | Path | None, data: Path) -> dict[str, Any] | None:
