@@ -26,6 +26,7 @@ from emo_llama.training.augmentation import EpochOfFaces
 from emo_llama.training.calibration import calibrate
 from emo_llama.training.card import write_card
 from emo_llama.training.instructions import built_instructions, label_set, shown_rows, splits
+from emo_llama.training.parts import freeze, keep_precise
 from emo_llama.training.processes import make_shardable, on_main, whole_model
 from emo_llama.training.recipe import scratch_settings
 from emo_llama.training.resume import explained, last_whole_checkpoint
@@ -129,8 +130,11 @@ def _tune(
 ) -> None:
     """The tuning itself; the finished folder appears when it is whole."""
     model, processor = load_model(source)
+    dtype = model.dtype
     adopt_labels(model, label_set(data))
     freeze(model, recipe.frozen)
+    if (sft.bf16 or sft.fp16) and sft.deepspeed_plugin is None:  # DeepSpeed keeps its own copy
+        keep_precise(model, (peft.lora_modules_to_save or []) if peft.use_peft else None)
     make_shardable(model)
     sft.output_dir = str(finished.with_name("tuning"))
     trainer = SFTTrainer(
@@ -152,7 +156,7 @@ def _tune(
         note_minutes(finished.parent, "tuning", minutes)
         whole = trained.merge_and_unload() if peft.use_peft else trained
         unscored = finished.with_name("model.part")
-        report = _save(whole, processor, data, unscored)
+        report = _save(whole.to(dtype), processor, data, unscored)
         write_card(unscored, data, recipe, sft, report, source)
         unscored.replace(finished)
 
@@ -196,20 +200,6 @@ def adopt_labels(model: EmoLlamaForConditionalGeneration, labels: list[str]) -> 
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: number for number, label in enumerate(labels)}
         config.label_temperature = 1.0
-
-
-def freeze(model: EmoLlamaForConditionalGeneration, parts: list[str]) -> None:
-    """Switches gradients off for whole parts.
-
-    Args:
-        model ([`EmoLlamaForConditionalGeneration`]): The model.
-        parts (`list[str]`): Names out of [`PARTS`]; one that this model lacks is passed over.
-    """
-    for name in parts:
-        part = getattr(model.model, name)
-        if part is not None:
-            part.requires_grad_(False)
-    model.train()
 
 
 def _replace(finished: Path, out: Path) -> None:
