@@ -155,10 +155,10 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         "step_seconds": round(taken, 4),
         "step_tokens_per_second": round(args.batch_size * args.length / taken),
         "step_peak_gib": round(peak_memory(args.device), 2),
-        "step_tflops": round(operations(model, batch) / taken / 1e12, 4),
+        "step_tflops": operations(model, batch) / taken / 1e12,
     }
     if args.peak_tflops:
-        found["mfu"] = round(found["step_tflops"] / args.peak_tflops, 4)
+        found["mfu"] = found["step_tflops"] / args.peak_tflops
     return found | generation(model, batch, args)
 
 
