@@ -19,6 +19,19 @@ import torch
 
 Shapes = dict[str, tuple[int, ...]]
 SHARD_BYTES = 5 * 2**30
+LLAMA_VID = {
+    "model_type": "llava",
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "vocab_size": 32000,
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-5,
+    "compress_type": "mean_concat",
+}
+"""The published `config.json`, as far as a conversion reads it."""
 
 
 def linear(name: str, out: int, into: int, bias: bool = True) -> Shapes:
@@ -207,19 +220,7 @@ def numbers(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
 def write_llama_vid(folder: Path, dtype: torch.dtype) -> None:
     """A LLaMA-VID 7B folder: shards of 5 GiB with their index, and config.json."""
     folder.mkdir(parents=True)
-    config = {
-        "model_type": "llava",
-        "hidden_size": 4096,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 32,
-        "vocab_size": 32000,
-        "max_position_embeddings": 4096,
-        "rms_norm_eps": 1e-5,
-        "compress_type": "mean_concat",
-    }
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(LLAMA_VID))
     places: dict[str, str] = {}
     part: dict[str, torch.Tensor] = {}
     shapes = llama_shapes() | bridge_shapes() | bert_shapes() | eva_shapes()

@@ -66,13 +66,20 @@ def test_readme_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     assert "The person looks" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/data.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/data.md", "docs/training.md"]
+)
 def test_commands_in_documents_exist(document: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
     for line in "\n".join(blocks(document, "")).splitlines():
         words = shlex.split(line, comments=True)
         if words[:1] == ["emo-llama"]:
             assert parse(words[1:]).verb == words[1]
+        if "emo_llama.cli" in words:  # by a launcher
+            launched = words[words.index("emo_llama.cli") + 1 :]
+            assert parse(launched).verb == launched[0]
+            if "--config_file" in words:
+                assert (ROOT / words[words.index("--config_file") + 1]).is_file()
         if words[:1] == ["make"]:
             assert f"\n{words[1]}:" in makefile, line
 

@@ -1,5 +1,9 @@
-"""The one place that writes to the terminal: data to stdout, everything else to stderr."""
+"""The one place that writes to the terminal: data to stdout, everything else to stderr.
 
+Of the processes of one run (`accelerate launch`, `torchrun`) only the first speaks.
+"""
+
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -14,7 +18,8 @@ def data(text: str) -> None:
         text (`str`):
             What to write; a line end is added.
     """
-    print(text, flush=True)
+    if _is_first():
+        print(text, flush=True)
 
 
 def message(text: str) -> None:
@@ -24,7 +29,8 @@ def message(text: str) -> None:
         text (`str`):
             What to write; a line end is added.
     """
-    print(text, file=sys.stderr, flush=True)
+    if _is_first():
+        print(text, file=sys.stderr, flush=True)
 
 
 def progress(items: Iterable[T], total: int | None, label: str) -> Iterator[T]:
@@ -44,3 +50,7 @@ def progress(items: Iterable[T], total: int | None, label: str) -> Iterator[T]:
     from tqdm import tqdm
 
     yield from tqdm(items, total=total, desc=label, disable=not sys.stderr.isatty())
+
+
+def _is_first() -> bool:
+    return os.environ.get("RANK", "0") == "0"

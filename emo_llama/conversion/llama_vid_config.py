@@ -8,9 +8,10 @@ from transformers import LlamaConfig
 from emo_llama.conversion.checkpoints import Shapes
 from emo_llama.conversion.settings import changed_config
 from emo_llama.errors import DataFormatError
+from emo_llama.labels import FERPLUS
 from emo_llama.modeling import EmoLlamaConfig, FaceXFormerConfig
 
-__all__ = ["emo_llama_config"]
+__all__ = ["emo_llama_config", "seven_b_config"]
 
 TOWER = "model.vision_tower.vision_tower."
 QFORMER = "model.vlm_att_encoder.bert."
@@ -70,6 +71,24 @@ def emo_llama_config(
         "id2label": dict(enumerate(labels)),
     }
     return changed_config(parts, changes)
+
+
+def seven_b_config() -> EmoLlamaConfig:
+    """What a conversion of the published LLaMA-VID of 7B with FaceXFormer is configured as.
+
+    Returns:
+        [`EmoLlamaConfig`]: EVA-CLIP-g, BERT-base's Q-Former, Vicuna-7B, Swin-B, one content token.
+
+    Example:
+    ```python
+    >>> from emo_llama.conversion.llama_vid_config import seven_b_config
+
+    >>> seven_b_config().num_tokens_per_frame  # context, content, two of the face
+    4
+
+    ```
+    """
+    return EmoLlamaConfig(face_config=FaceXFormerConfig(), id2label=dict(enumerate(FERPLUS)))
 
 
 def _vision(shapes: Shapes) -> dict[str, Any]:

@@ -16,7 +16,9 @@ class RecipeArguments:
             Conversation rows that an epoch shows, as a share of all. Category rows are all shown.
         frozen (`list[str]`, *optional*):
             Parts that are not trained, by their names in [`EmoLlamaModel`]: `vision_tower`,
-            `face_model`, `frame_tokens`, `face_info_mining`, `language_model`.
+            `face_model`, `frame_tokens`, `face_info_mining`, `language_model`; what lies within one
+            with a dot: `frame_tokens.qformer`. LoRA trains nothing but itself and
+            `lora_modules_to_save`.
         scratch (`dict`, *optional*):
             For a model from scratch: `face`, `tower`, `tokenizer` and `model`; see
             [`emo_llama.training.scratch`]. Without it training starts from `model_name_or_path`.

@@ -1,5 +1,6 @@
 """Random changes of face crops that leave the expression as it is; landmarks move along."""
 
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,18 +70,26 @@ def augment(
     return torch.where(blank, 0.5, images), moved
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AugmentedFaces:
     """A transform of `datasets.Dataset.with_transform` that changes the pictures of each row.
 
     Frozen encoders know the faces that taught them better than any others. Shown unchanged, these
     would teach the language model to trust its encoders more than it should.
 
+    What happens to a batch depends on its rows, the seed and the epoch alone: rows are read ahead
+    of the steps that use them, so that a run which goes on from a checkpoint would otherwise see
+    other changes than one that was not cut off.
+
     Args:
         size (`int`): Side of the pictures that come out, in pixels.
+        seed (`int`, *optional*, defaults to 0): Of the changes.
+        epoch (`int`, *optional*, defaults to 0): Moved on from outside.
     """
 
     size: int
+    seed: int = 0
+    epoch: int = 0
 
     def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Columns of a batch of rows -> the same with changed `images`, mode L."""
@@ -90,8 +99,12 @@ class AugmentedFaces:
             for pictures in rows["images"]
             for image in pictures
         ]
-        pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))[:, None] / 255
-        changed, _ = augment(pixels, torch.zeros(len(images), len(MIRROR), 2), self.size)
+        pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))[:, None]
+        key = f"{self.seed} {self.epoch} {rows.get('messages')}".encode() + pixels.numpy().tobytes()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(zlib.crc32(key))
+            nowhere = torch.zeros(len(images), len(MIRROR), 2)
+            changed, _ = augment(pixels / 255, nowhere, self.size)
         arrays = iter((changed[:, 0] * 255).round().to(torch.uint8).numpy())
         pictures = [
             [Image.fromarray(next(arrays)) for _ in pictures] for pictures in rows["images"]

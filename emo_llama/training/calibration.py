@@ -13,7 +13,7 @@ __all__ = ["calibrate"]
 MIN_ROWS = 100
 
 
-def calibrate(model_dir: Path, data: Path) -> float:
+def calibrate(model_dir: Path, data: Path, attributes: str = "off") -> float:
     """Fits the temperature of label likelihoods to the validation split, and saves it.
 
     Fewer than `MIN_ROWS` rows cannot tell it, and leave it as it is.
@@ -21,11 +21,14 @@ def calibrate(model_dir: Path, data: Path) -> float:
     Args:
         model_dir (`Path`): A model folder.
         data (`Path`): Built instruction data; its validation split is read.
+        attributes (`str`, *optional*, defaults to `"off"`): As the model is asked.
 
     Returns:
         `float`: The temperature (Guo et al. 2017, arXiv 1706.04599).
     """
-    recognizer = EmotionRecognizer.from_pretrained(model_dir, detector="none")
+    recognizer = EmotionRecognizer.from_pretrained(
+        model_dir, detector="none", attributes=attributes
+    )
     scored = score_split(recognizer, read_split(data, "validation"))
     config: Any = recognizer.model.config
     if len(scored.targets) < MIN_ROWS:

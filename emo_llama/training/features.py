@@ -12,11 +12,13 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch import nn
 from tqdm import tqdm
 from transformers import BatchFeature
@@ -29,13 +31,14 @@ from emo_llama.modeling import (
     EmoLlamaProcessor,
 )
 from emo_llama.training.pictures import NumberedPictures
+from emo_llama.training.processes import on_main
 
 __all__ = ["FeatureStore", "StoredPictures", "store_features", "stored_encoders"]
 
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
-FACTS = "features.json"
+FACTS, DTYPES, DONE = "features.json", "dtypes.json", "done"
 MASK = "face_mask"
 FACE_ARRAYS = ("feature_map", "task_tokens", "landmarks")
 BATCH = 64
@@ -108,17 +111,28 @@ def store_features(
             )
     key = _fingerprint(model, processor, pictures)
     folder = root / key[:16]
-    if not (folder / FACTS).is_file():
-        _fill(model, processor, pictures, folder.with_name(f"{folder.name}.part"))
-        unfinished = folder.with_name(f"{folder.name}.part")
-        (unfinished / "done").unlink()
-        facts = json.loads((unfinished / "dtypes.json").read_text(encoding="utf-8"))
-        (unfinished / "dtypes.json").unlink()
-        (unfinished / FACTS).write_text(
-            json.dumps({"format": FORMAT, "key": key, "dtypes": facts}, indent=2), encoding="utf-8"
-        )
-        unfinished.replace(folder)
+    on_main(partial(_finish, model, processor, pictures, folder, key))
     return _open(folder, key)
+
+
+def _finish(
+    model: EmoLlamaForConditionalGeneration,
+    processor: EmoLlamaProcessor,
+    pictures: NumberedPictures,
+    folder: Path,
+    key: str,
+) -> None:
+    """Fills a folder unless it is there; it has its final name when it is whole."""
+    if (folder / FACTS).is_file():
+        return
+    unfinished = folder.with_name(f"{folder.name}.part")
+    _fill(model, processor, pictures, unfinished)
+    dtypes = json.loads((unfinished / DTYPES).read_text(encoding="utf-8"))
+    facts = {"format": FORMAT, "key": key, "dtypes": dtypes}
+    (unfinished / FACTS).write_text(json.dumps(facts, indent=2), encoding="utf-8")
+    for name in (DTYPES, DONE):
+        (unfinished / name).unlink()
+    unfinished.replace(folder)
 
 
 def _open(folder: Path, key: str) -> FeatureStore:
@@ -160,11 +174,14 @@ def _fill(
     pictures: NumberedPictures,
     folder: Path,
 ) -> None:
-    """Writes the arrays batch by batch; `done` says how far it has come."""
+    """Writes the arrays batch by batch; `DONE` says how far it has come."""
     folder.mkdir(parents=True, exist_ok=True)
-    mark = folder / "done"
+    mark = folder / DONE
     done = int(mark.read_text(encoding="utf-8")) if mark.is_file() else 0
     arrays: dict[str, np.ndarray] = {}
+    encoders = [part for part in (model.model.vision_tower, model.model.face_model) if part]
+    for encoder in encoders:
+        encoder.eval().to(PartialState().device)
     starts = range(done, len(pictures), BATCH)
     for start in tqdm(starts, desc="features", unit_scale=BATCH, unit=" pictures", disable=None):
         images = pictures.load(range(start, min(start + BATCH, len(pictures))))
@@ -175,6 +192,8 @@ def _fill(
             arrays[name][start : start + len(images)] = _bits(rows)
             arrays[name].flush()  # type: ignore[attr-defined]
         mark.write_text(str(start + len(images)), encoding="utf-8")
+    for encoder in encoders:
+        encoder.to(model.lm_head.weight.device)
 
 
 def _arrays(
@@ -188,7 +207,7 @@ def _arrays(
             "feature_cache on another disk, or fewer feature_views."
         )
     dtypes = {name: str(rows.dtype).removeprefix("torch.") for name, rows in features.items()}
-    (folder / "dtypes.json").write_text(json.dumps(dtypes), encoding="utf-8")
+    (folder / DTYPES).write_text(json.dumps(dtypes), encoding="utf-8")
     if not is_new:
         return {name: np.load(folder / f"{name}.npy", mmap_mode="r+") for name in features}
     return {
@@ -205,14 +224,14 @@ def _encode(
 ) -> dict[str, torch.Tensor]:
     """What the frozen encoders say of some pictures, as the model itself runs them."""
     tower, face = model.model.vision_tower, model.model.face_model
-    inputs = processor.image_processor(images, return_tensors="pt").to(model.device)
+    inputs = processor.image_processor(images, return_tensors="pt")
     features = {}
     if tower is not None:
-        pixels = inputs["pixel_values"].to(tower.dtype)
-        features["vision_states"] = tower.eval()(pixels, return_dict=True).last_hidden_state
+        pixels = inputs["pixel_values"].to(tower.device, tower.dtype)
+        features["vision_states"] = tower(pixels, return_dict=True).last_hidden_state
     if face is not None:
-        crops = inputs["face_pixel_values"].to(face.dtype)
-        features |= dict(zip(FACE_ARRAYS, face.eval().encode(crops), strict=True))
+        crops = inputs["face_pixel_values"].to(face.device, face.dtype)
+        features |= dict(zip(FACE_ARRAYS, face.encode(crops), strict=True))
         features[MASK] = inputs[MASK]
     return features
 

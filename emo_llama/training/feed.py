@@ -74,8 +74,12 @@ def feed(
     """
     is_training = split == "train"
     rows = training_rows(data, recipe.conversation_share, sft.seed, split)
-    change = AugmentedFaces(recipe.augment_faces) if recipe.augment_faces and is_training else None
-    weights = balanced_weights(rows["class"], recipe.balance) if recipe.balance else None
+    change = None
+    if recipe.augment_faces and is_training:
+        change = AugmentedFaces(recipe.augment_faces, sft.seed)
+    weights = None
+    if recipe.balance and is_training:
+        weights = balanced_weights(rows["class"], recipe.balance)
     store, shown = None, ShownRows(change)
     if recipe.feature_cache is not None or recipe.attributes == "predicted":
         views = recipe.feature_views if recipe.feature_cache is not None else 1
@@ -89,7 +93,7 @@ def feed(
             leads = [sentences[images[len(images) // 2]] for images in numbered["images"]]
             rows, numbered = with_leads(rows, leads), with_leads(numbered, leads)
         if store is not None:
-            rows, shown = numbered, ShownRows(views=pictures.views)
+            rows, shown = numbered, ShownRows(views=pictures.views, seed=sft.seed)
     if store is not None:
         store = store._replace(offset=offset)
         processor = copy.copy(processor)

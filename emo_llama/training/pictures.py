@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import torch
 from datasets import Dataset, Image, List, Value
 from PIL import Image as PILImage
 
@@ -63,9 +63,8 @@ class NumberedPictures:
         pictures = [images[at] for images, (_, at) in zip(shown, places, strict=True)]
         if self.change is None:
             return pictures
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed * 1_000_003 + numbers[0])
-            changed = self.change({"images": [[picture] for picture in pictures]})["images"]
+        change = replace(self.change, seed=self.seed, epoch=numbers[0])
+        changed = change({"images": [[picture] for picture in pictures]})["images"]
         return [picture for (picture,) in changed]
 
 

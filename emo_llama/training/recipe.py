@@ -12,10 +12,9 @@ from trl import ModelConfig, SFTConfig, TrlParser
 
 from emo_llama.errors import UsageError
 from emo_llama.training.arguments import RecipeArguments
+from emo_llama.training.parts import PARTS
 
 __all__ = ["check_recipe", "find_recipe", "parse_recipe", "recipe_names", "scratch_settings"]
-
-PARTS = ("vision_tower", "face_model", "frame_tokens", "face_info_mining", "language_model")
 
 
 def parse_recipe(words: list[str]) -> tuple[RecipeArguments, SFTConfig, ModelConfig]:
@@ -44,7 +43,7 @@ def parse_recipe(words: list[str]) -> tuple[RecipeArguments, SFTConfig, ModelCon
         raise UsageError(
             f"{' '.join(words)}: the recipe cannot be read: {error}. See recipes/ for examples."
         ) from error
-    unknown = sorted(set(recipe.frozen) - set(PARTS))
+    unknown = sorted({name.partition(".")[0] for name in recipe.frozen} - set(PARTS))
     if unknown:
         raise UsageError(
             f"frozen: {', '.join(unknown)} is no part of the model; parts are {', '.join(PARTS)}."

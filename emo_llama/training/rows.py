@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from datasets import Dataset
 from PIL import Image as PILImage
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from emo_llama.prompts import led
 from emo_llama.training.augmentation import AugmentedFaces
 
-__all__ = ["CLASSES", "InstructionCollator", "ShownRows", "with_leads"]
+__all__ = ["CLASSES", "EpochOfRows", "InstructionCollator", "ShownRows", "with_leads"]
 
 CLASSES = "expression_labels"
 """Input of the trainer: the class of each still, then of each frame of the clips."""
@@ -26,20 +28,24 @@ CLASSES = "expression_labels"
 class ShownRows:
     """A transform of `datasets.Dataset.with_transform`: built rows as conversations.
 
+    What is drawn at random depends on rows, seed and epoch alone, as in [`AugmentedFaces`].
+
     Args:
         change ([`AugmentedFaces`], *optional*): Changes pictures at random.
         views (`int`, *optional*, defaults to 0):
             Where pictures are numbers: the stored views of each, of which one is drawn.
+        seed (`int`, *optional*, defaults to 0): Of the draws.
     """
 
-    def __init__(self, change: AugmentedFaces | None = None, views: int = 0) -> None:
-        self.change, self.views = change, views
+    def __init__(self, change: AugmentedFaces | None = None, views: int = 0, seed: int = 0) -> None:
+        self.change, self.views, self.seed, self.epoch = change, views, seed, 0
 
     def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Columns `images`, `messages` and others -> the same; clips stand in their messages."""
         if self.views:
             rows = rows | {"images": [self._drawn(numbers) for numbers in rows["images"]]}
         elif self.change is not None:
+            self.change.epoch = self.epoch
             rows = self.change(rows)
         shown = [
             _as_clip(messages, images) if len(images) > 1 else (messages, images)
@@ -50,11 +56,30 @@ class ShownRows:
 
     def _drawn(self, numbers: Sequence[int]) -> list[np.ndarray]:
         """One view of each picture, as arrays (1, 1, 1) that pass for pictures."""
-        drawn = torch.randint(self.views, (len(numbers),)).tolist()
+        generator = np.random.default_rng([self.seed, self.epoch, *numbers])
+        drawn = generator.integers(self.views, size=len(numbers))
         return [
             np.full((1, 1, 1), number * self.views + view)
             for number, view in zip(numbers, drawn, strict=True)
         ]
+
+
+class EpochOfRows(TrainerCallback):
+    """Tells [`ShownRows`] which epoch is shown."""
+
+    def on_epoch_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        train_dataloader: DataLoader | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Before the first row of the epoch is read."""
+        shown = getattr(getattr(train_dataloader, "dataset", None), "format", {})
+        transform = shown.get("format_kwargs", {}).get("transform")
+        if isinstance(transform, ShownRows):
+            transform.epoch = int(state.epoch or 0)
 
 
 def _as_clip(

@@ -9,6 +9,7 @@ import json
 import shutil
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,13 @@ from emo_llama.training.arguments import RecipeArguments
 from emo_llama.training.calibration import calibrate
 from emo_llama.training.card import write_card
 from emo_llama.training.features import stored_encoders
-from emo_llama.training.feed import feed
+from emo_llama.training.feed import Feed, feed
 from emo_llama.training.instructions import built_instructions, label_set, splits
-from emo_llama.training.parts import adopt_labels, freeze, switch_parts
+from emo_llama.training.parts import adopt_labels, freeze, keep_precise, switch_parts
+from emo_llama.training.processes import make_shardable, on_main, whole_model
 from emo_llama.training.recipe import scratch_settings
 from emo_llama.training.resume import explained, last_whole_checkpoint
+from emo_llama.training.rows import EpochOfRows
 from emo_llama.training.scratch import build_from_scratch, changed_settings, note_minutes
 from emo_llama.training.trainer import (
     AVERAGE,
@@ -82,26 +85,45 @@ def train(
         [`UsageError`]: The work folder belongs to another run, or holds one and `resume` is off.
         [`InputNotFoundError`]: There are no data.
     """
+    finished = Path(sft.output_dir) / "model"
+    source, data, is_tuned = on_main(partial(_prepare, recipe, sft, peft, resume))
+    if not is_tuned:
+        _tune(source, data, recipe, sft, peft, finished)
+    return on_main(partial(_conclude, source, data, recipe, finished))
+
+
+def _prepare(
+    recipe: RecipeArguments, sft: SFTConfig, peft: ModelConfig, resume: bool
+) -> tuple[str | Path | None, Path, bool]:
+    """The model to start from, the built data, and whether the tuning is done already."""
     work_dir, data = Path(sft.output_dir), Path(recipe.data)
     if work_dir.is_dir() and any(work_dir.iterdir()) and not resume:
         raise UsageError(
             f"{work_dir} holds an earlier run. Go on by --resume, or name another --output_dir."
         )
     source = peft.model_name_or_path
-    if recipe.scratch is not None:
-        scratch = scratch_settings(recipe)
-        if changed := changed_settings(scratch, work_dir):
-            raise UsageError(
-                f"{work_dir} was begun with other settings of {', '.join(changed)}. Name another "
-                "--output_dir."
-            )
-        encoders = None if recipe.encoders is None else Path(recipe.encoders)
-        source, data = build_from_scratch(scratch, data, work_dir, encoders)
-    else:
-        data = built_instructions(data, work_dir)
-    finished = work_dir / "model"
-    if not finished.exists():
-        _tune(source, data, recipe, sft, peft, finished)
+    if recipe.scratch is None:
+        return source, built_instructions(data, work_dir), (work_dir / "model").exists()
+    if sft.world_size > 1:
+        raise UsageError(
+            f"A recipe with scratch runs in one process, not in {sft.world_size}. Leave out the "
+            "launcher; what it makes can be tuned on by several."
+        )
+    scratch = scratch_settings(recipe)
+    if changed := changed_settings(scratch, work_dir):
+        raise UsageError(
+            f"{work_dir} was begun with other settings of {', '.join(changed)}. Name another "
+            "--output_dir."
+        )
+    encoders = None if recipe.encoders is None else Path(recipe.encoders)
+    source, data = build_from_scratch(scratch, data, work_dir, encoders)
+    return source, data, (work_dir / "model").exists()
+
+
+def _conclude(
+    source: str | Path | None, data: Path, recipe: RecipeArguments, finished: Path
+) -> Trained:
+    """The export, and the scores."""
     if recipe.export_to is not None:
         _replace(finished, Path(recipe.export_to))
     if "validation" not in splits(data):
@@ -120,76 +142,121 @@ def _tune(
     finished: Path,
 ) -> None:
     """The tuning itself; the finished folder appears when it is whole."""
-    model, processor = load_model(source)
-    adopt_labels(model, label_set(data))
-    if recipe.scratch is None:
-        switch_parts(model, processor, recipe.face_info_mining, recipe.tower, sft.seed)
-    model.config.attribute_prompt = recipe.attributes
+    model, processor = _start(source, data, recipe, sft.seed)
+    dtype = model.dtype
     freeze(model, recipe.frozen)
     if recipe.expression_loss:
         add_expression_head(model)
+    if (sft.bf16 or sft.fp16) and sft.deepspeed_plugin is None:  # DeepSpeed keeps its own copy
+        keep_precise(model, (peft.lora_modules_to_save or []) if peft.use_peft else None)
+    make_shardable(model)
     sft.output_dir = str(finished.with_name("tuning"))
     sft.remove_unused_columns = False  # the collator chooses
     started = time.perf_counter()
-    with explained(sft):
-        model = _teach(model, processor, data, recipe, sft, peft)
-    note_minutes(finished.parent, "tuning", (time.perf_counter() - started) / 60)
-    drop_expression_head(model)
-    partial = finished.with_name("model.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.eval().save_pretrained(partial)
-    processor.save_pretrained(partial)
-    report = None
-    if "validation" in splits(data):
-        calibrate(partial, data)
-        report = _score(partial, data, recipe.attributes, finished.parent / ANSWERS)
-        (partial / REPORT).write_text(json.dumps(report, indent=2), encoding="utf-8")
-    write_card(partial, data, recipe, sft, report, source)
-    partial.replace(finished)
+    fed, checked = _feeds(model, processor, data, recipe, sft)
+    with stored_encoders(model, [part.store for part in (fed, checked) if part and part.store]):
+        trainer = _teach(model, processor, (fed, checked), recipe, sft, peft)
+        minutes = (time.perf_counter() - started) / 60
+        trained = whole_model(trainer, lambda: _start(source, data, recipe, sft.seed)[0])
+
+    def finish() -> None:
+        note_minutes(finished.parent, "tuning", minutes)
+        whole = trained.merge_and_unload() if peft.use_peft else trained
+        drop_expression_head(whole)
+        unscored = finished.with_name("model.part")
+        report = _save(whole.to(dtype), processor, data, recipe, unscored)
+        write_card(unscored, data, recipe, sft, report, source)
+        unscored.replace(finished)
+
+    on_main(finish)
 
 
-def _teach(
+def _start(
+    source: str | Path | None, data: Path, recipe: RecipeArguments, seed: int
+) -> tuple[EmoLlamaForConditionalGeneration, EmoLlamaProcessor]:
+    """The model that a tuning begins with: the labels of its data, and its parts switched."""
+    model, processor = load_model(source)
+    adopt_labels(model, label_set(data))
+    if recipe.scratch is None:
+        switch_parts(model, processor, recipe.face_info_mining, recipe.tower, seed)
+    model.config.attribute_prompt = recipe.attributes
+    return model, processor
+
+
+def _feeds(
     model: EmoLlamaForConditionalGeneration,
     processor: EmoLlamaProcessor,
     data: Path,
     recipe: RecipeArguments,
     sft: SFTConfig,
-    peft: ModelConfig,
-) -> EmoLlamaForConditionalGeneration:
-    """Runs the trainer to its end; adapters are merged, averaged weights are in place."""
-    shown, checked = feed(data, recipe, sft, model, processor), None
-    if sft.eval_strategy != "no":
-        if "validation" not in splits(data):
-            raise UsageError(
-                f"{data}: no split validation to evaluate on. Set eval_strategy: no and "
-                "early_stopping_patience: 0, or build data that have one."
-            )
-        offset = 0 if shown.store is None else shown.store.end()
-        checked = feed(data, recipe, sft, model, processor, "validation", offset)
-    stores = [fed.store for fed in (shown, checked) if fed is not None and fed.store is not None]
-    with stored_encoders(model, stores):
-        trainer = InstructionTrainer(
-            model=model,
-            args=sft,
-            data_collator=shown.collator,
-            train_dataset=shown.rows,
-            eval_dataset=None if checked is None else checked.rows,
-            processing_class=processor,
-            peft_config=get_peft_config(peft),
-            row_weights=shown.weights,
-            expression_loss=recipe.expression_loss,
-            eval_collator=None if checked is None else checked.collator,
+) -> tuple[Feed, Feed | None]:
+    """Rows to learn from, and rows to evaluate on where the recipe asks for that."""
+    fed = feed(data, recipe, sft, model, processor)
+    if sft.eval_strategy == "no":
+        return fed, None
+    if "validation" not in splits(data):
+        raise UsageError(
+            f"{data}: no split validation to evaluate on. Set eval_strategy: no and "
+            "early_stopping_patience: 0, or build data that have one."
         )
-        if recipe.early_stopping_patience:
-            trainer.add_callback(EarlyStoppingCallback(recipe.early_stopping_patience))
-        average = WeightAverage(trainer.model, recipe.ema_decay) if recipe.ema_decay else None
-        if average is not None:
-            trainer.add_callback(average)
-        needs = [] if average is None else [AVERAGE]
-        trainer.train(resume_from_checkpoint=last_whole_checkpoint(sft.output_dir, needs))
-        if average is not None:
-            average.put_in_place()
-        return trainer.model.merge_and_unload() if peft.use_peft else trainer.model
+    offset = 0 if fed.store is None else fed.store.end()
+    return fed, feed(data, recipe, sft, model, processor, "validation", offset)
+
+
+def _teach(
+    model: EmoLlamaForConditionalGeneration,
+    processor: EmoLlamaProcessor,
+    feeds: tuple[Feed, Feed | None],
+    recipe: RecipeArguments,
+    sft: SFTConfig,
+    peft: ModelConfig,
+) -> InstructionTrainer:
+    """Runs the trainer to its end; averaged weights are in place."""
+    fed, checked = feeds
+    trainer = InstructionTrainer(
+        model=model,
+        args=sft,
+        data_collator=fed.collator,
+        train_dataset=fed.rows,
+        eval_dataset=None if checked is None else checked.rows,
+        processing_class=processor,
+        peft_config=get_peft_config(peft),
+        callbacks=[EpochOfRows()],
+        row_weights=fed.weights,
+        expression_loss=recipe.expression_loss,
+        eval_collator=None if checked is None else checked.collator,
+    )
+    average = WeightAverage(trainer.model, recipe.ema_decay) if recipe.ema_decay else None
+    if average is not None:
+        trainer.add_callback(average)
+    if recipe.early_stopping_patience:
+        trainer.add_callback(EarlyStoppingCallback(recipe.early_stopping_patience))
+    needs = [] if average is None else [AVERAGE]
+    with explained(sft):
+        newest = on_main(partial(last_whole_checkpoint, sft.output_dir, needs))
+        trainer.train(resume_from_checkpoint=newest)
+    if average is not None:
+        average.put_in_place()
+    return trainer
+
+
+def _save(
+    model: EmoLlamaForConditionalGeneration,
+    processor: EmoLlamaProcessor,
+    data: Path,
+    recipe: RecipeArguments,
+    out: Path,
+) -> dict[str, Any] | None:
+    """Writes the model, calibrates and scores it; the report, where there is a validation split."""
+    shutil.rmtree(out, ignore_errors=True)
+    model.eval().save_pretrained(out)
+    processor.save_pretrained(out)
+    if "validation" not in splits(data):
+        return None
+    calibrate(out, data, recipe.attributes)
+    report = _score(out, data, recipe.attributes, out.with_name(ANSWERS))
+    (out / REPORT).write_text(json.dumps(report, indent=2), encoding="utf-8")
+    return report
 
 
 def _score(

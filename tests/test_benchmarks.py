@@ -1,0 +1,34 @@
+"""The benchmarks that need a GPU are tried on a tiny model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.slow
+def test_seven_b_runs_on_a_tiny_model():
+    words = ["--config", "tiny", "--device", "cpu", "--batch-size", "2", "--length", "64"]
+    words += ["--new-tokens", "4", "--steps", "1", "--peak-tflops", "1"]
+    script = str(ROOT / "benchmarks" / "seven_b.py")
+    done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["trained"] < found["parameters"]
+    assert all(found[key] > 0 for key in ("step_seconds", "step_peak_gib", "mfu"))
+    assert found["generation_tokens_per_second"] > 0
+
+
+def test_without_a_gpu_it_says_so():
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    script = str(ROOT / "benchmarks" / "seven_b.py")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "there is no CUDA device" in done.stderr
