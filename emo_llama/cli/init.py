@@ -8,7 +8,6 @@ from emo_llama.cli import _changes, _output
 EXAMPLES = """examples:
   emo-llama init --llm Qwen/Qwen3-0.6B --vision google/siglip2-base-patch16-224 --out my-model
   emo-llama init --llm my-llm --vision my-clip --face faces --compress grid:4 --dtype bfloat16 --out my-model
-  emo-llama train --data my-pictures --model_name_or_path my-model
 """  # noqa: E501 - commands stay whole
 
 

@@ -89,21 +89,32 @@ class LanguagePart:
             DataFormatError: Weights are missing, damaged, or more than a body and a linear head.
         """
         model = _load(AutoModelForCausalLM, self.folder, self.config, dtype)
-        head: Any = model.get_output_embeddings()
-        body: Any = model.base_model
-        token = torch.tensor([[0, 1, 2]]).clamp(max=self.config.vocab_size - 1)
-        with torch.no_grad():
-            states = body(inputs_embeds=body.get_input_embeddings()(token)).last_hidden_state
-            same = torch.equal(head(states), model(token).logits)
-        if getattr(head, "bias", None) is not None or not same:
-            raise DataFormatError(
-                f"{self.folder}: the scores of {type(model).__name__} are more than a linear layer "
-                "without bias over its last states (scaled, capped or shifted), which EMO-LLaMA "
-                "does not compute. Name another model by --llm."
-            )
-        if self.rows > head.weight.shape[0]:
+        self._check_scores(model)
+        embedding: Any = model.get_input_embeddings()
+        if self.rows > embedding.weight.shape[0]:
             model.resize_token_embeddings(self.rows, mean_resizing=False)
         return model
+
+    @torch.no_grad()
+    def _check_scores(self, model: Any) -> None:
+        """Compares the model's scores with what EMO-LLaMA makes of the same weights."""
+        head, body = model.get_output_embeddings(), model.base_model
+        embedding = body.get_input_embeddings()
+        kind = f"{self.folder}: {type(model).__name__}"
+        if self.config.tie_word_embeddings and embedding is not getattr(body, "embed_tokens", None):
+            raise DataFormatError(
+                f"{kind} ties its head to an embedding that is not called embed_tokens, which "
+                "EMO-LLaMA cannot keep tied. Name another model by --llm, as Qwen/Qwen3-0.6B."
+            )
+        ids = torch.arange(min(3, self.config.vocab_size))[None]
+        states = body(inputs_embeds=embedding(ids)).last_hidden_state
+        same = torch.equal(head(states), model(ids).logits)
+        if getattr(head, "bias", None) is not None or not same:
+            raise DataFormatError(
+                f"{kind} scores words by more than a linear layer without bias over its last "
+                "states (scaled, capped or shifted), which EMO-LLaMA does not compute. Name "
+                "another model by --llm, as Qwen/Qwen3-0.6B."
+            )
 
 
 class TowerPart:

@@ -17,6 +17,7 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     Gemma2Config,
+    GPT2Config,
 )
 
 from emo_llama.cli import main
@@ -313,6 +314,11 @@ def capped(llm):
     AutoModelForCausalLM.from_config(config).save_pretrained(llm)
 
 
+def tied_elsewhere(llm):
+    sizes = {"vocab_size": 258, "n_embd": 16, "n_layer": 1, "n_head": 2}
+    AutoModelForCausalLM.from_config(GPT2Config(**sizes)).save_pretrained(llm)
+
+
 def masked(llm):
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     BertForMaskedLM(BertConfig(**sizes, intermediate_size=16, vocab_size=300)).save_pretrained(llm)
@@ -325,6 +331,7 @@ def masked(llm):
         (no_head, "lm_head.weight"),
         (damaged, "the weights cannot be read"),
         (capped, "which EMO-LLaMA does not compute"),
+        (tied_elsewhere, "GPT2LMHeadModel ties its head to an embedding"),
         (masked, "expected a causal language model for text alone, found BertForMaskedLM"),
         (lambda llm: (llm / "config.json").unlink(), "expected a model folder with config.json"),
         (lambda llm: (llm / "config.json").write_text("{"), "config.json: expected the config"),
