@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
 # Which landmark stands where when the face is mirrored (iBUG 68).
@@ -117,9 +116,8 @@ class AugmentedFaces:
 class EpochOfFaces(TrainerCallback):
     """Tells [`AugmentedFaces`] which epoch is shown."""
 
-    def on_epoch_begin(  # noqa: D102
-        self, args: Any, state: Any, control: Any, train_dataloader: DataLoader, **kwargs: Any
-    ) -> None:
-        shown = getattr(train_dataloader.dataset, "format", {}).get("format_kwargs", {})
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Called by the trainer before it reads the first row of an epoch."""
+        shown = getattr(kwargs["train_dataloader"].dataset, "format", {}).get("format_kwargs", {})
         if isinstance(transform := shown.get("transform"), AugmentedFaces):
             transform.epoch = int(state.epoch)
