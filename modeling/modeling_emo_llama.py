@@ -192,8 +192,7 @@ class EmoLlamaPreTrainedModel(PreTrainedModel):
         if isinstance(module, EmoLlamaFrameTokens):
             init.normal_(module.query_tokens, std=std)
             keep_scale(module)
-        elif isinstance(module, EmoLlamaProjector):
-            keep_scale(module)
+            keep_scale(module.content_projector)  # it has no parameter of its own: never passed
         elif isinstance(module, FaceInfoMining):
             module.init_weights(std)
 

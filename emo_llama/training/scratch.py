@@ -152,7 +152,7 @@ def note_minutes(work_dir: Path, part: str, minutes: float) -> None:
     """
     path = work_dir / "minutes.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    known[part] = round(known.get(part, 0.0) + minutes, 1)
+    known[part] = round(known.get(part, 0.0) + minutes, 2)
     path.write_text(json.dumps(known, indent=2), encoding="utf-8")
 
 

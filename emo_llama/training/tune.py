@@ -226,6 +226,8 @@ def _teach(
         expression_loss=recipe.expression_loss,
         eval_collator=None if checked is None else checked.collator,
     )
+    if recipe.ema_decay and trainer.is_fsdp_enabled:
+        raise UsageError("ema_decay does not work under FSDP. Set it to 0, or use ddp.yaml.")
     average = WeightAverage(trainer.model, recipe.ema_decay) if recipe.ema_decay else None
     if average is not None:
         trainer.add_callback(average)
