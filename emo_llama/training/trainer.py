@@ -5,6 +5,7 @@ running average of the weights. Each is off unless the recipe says otherwise; th
 trainer as it is.
 """
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -192,8 +193,11 @@ class Progress(ProgressCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Writes behind the bar instead of between its lines."""
+        """Writes behind the bar of a terminal; elsewhere a line each, as the parent does."""
         bar = self.training_bar
+        if not sys.stderr.isatty():
+            super().on_log(args, state, control, logs, **kwargs)
+            return
         if bar is None or not logs or "loss" not in logs:
             return
         batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size

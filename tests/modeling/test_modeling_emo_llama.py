@@ -467,3 +467,9 @@ def test_the_default_parts_have_the_size_of_the_reference():
     assert sizes["face_model"] == 91_985_943
     assert sum(p.numel() for p in parts.frame_tokens.qformer.parameters()) == 185_660_160
     assert sum(p.numel() for p in parts.frame_tokens.content_projector.parameters()) == 22_552_576
+
+
+def test_fresh_projectors_keep_the_scale_of_their_input():
+    frames = tiny_model().model.frame_tokens
+    for linear in (frames.content_projector.linear_1, frames.value_projection):
+        assert linear.weight.std().item() == pytest.approx(linear.in_features**-0.5, rel=0.15)

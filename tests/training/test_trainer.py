@@ -165,11 +165,17 @@ def test_attributes_stand_before_the_question(ferplus_build):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cached", [False, True])
-def test_a_model_is_tuned_with_attributes(recipe, tmp_path, cached):
+def test_a_model_is_tuned_with_attributes(recipe, tmp_path, cached, ferplus_build, capsys):
     extra = {"feature_cache": str(tmp_path / "cache")} if cached else {}
     assert main(["train", "--config", recipe(attributes="predicted", **extra)]) == 0
     model, _ = load_model(tmp_path / "work" / "model")
     assert model.config.attribute_prompt == "predicted"
+    report = json.loads((tmp_path / "work" / "model" / "validation.json").read_text())
+    words = ["--data", str(ferplus_build[0]), "--model", str(tmp_path / "work" / "model")]
+    capsys.readouterr()
+    assert main(["eval", *words, "--attributes", "predicted", "--format", "json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["confusion"] == report["confusion"]
 
 
 def test_sentences_are_of_the_heads(ferplus_build):
