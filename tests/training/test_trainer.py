@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 import torch
-import yaml
 from datasets import Dataset
 from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
@@ -21,37 +20,6 @@ from emo_llama.training.parts import switch_parts
 from emo_llama.training.recipe import parse_recipe
 from emo_llama.training.rows import CLASSES, InstructionCollator, ShownRows, with_leads
 from emo_llama.training.trainer import ExpressionHead
-
-SETTINGS = {
-    "max_steps": 4,
-    "per_device_train_batch_size": 4,
-    "learning_rate": 1.0e-2,
-    "assistant_only_loss": True,
-    "max_length": None,
-    "bf16": False,
-    "gradient_checkpointing": False,
-    "save_steps": 2,
-    "logging_steps": 1,
-    "report_to": "none",
-    "use_cpu": True,
-}
-
-
-@pytest.fixture
-def recipe(tmp_path, ferplus_build):
-    """Writes a recipe that tunes the tiny model; gives its file."""
-    start = tmp_path / "start"
-    tiny_model().save_pretrained(start)
-    tiny_processor().save_pretrained(start)
-
-    def write(**settings):
-        places = {"model_name_or_path": str(start), "data": str(ferplus_build[0])}
-        places["output_dir"] = str(tmp_path / "work")
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump(places | SETTINGS | settings))
-        return str(path)
-
-    return write
 
 
 def losses(tmp_path):

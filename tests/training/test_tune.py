@@ -4,7 +4,6 @@ import json
 
 import pytest
 import torch
-import yaml
 from datasets import load_dataset
 from safetensors.torch import load_file
 
@@ -24,41 +23,6 @@ from emo_llama.training.instructions import label_set, training_rows
 from emo_llama.training.parts import adopt_labels
 from emo_llama.training.recipe import parse_recipe, scratch_settings
 from emo_llama.training.scratch import changed_settings, train_tokenizer, unpack_encoders
-
-SETTINGS = {
-    "max_steps": 4,
-    "per_device_train_batch_size": 4,
-    "learning_rate": 1.0e-3,
-    "assistant_only_loss": True,
-    "max_length": None,
-    "bf16": False,
-    "gradient_checkpointing": False,
-    "save_steps": 2,
-    "report_to": "none",
-    "use_cpu": True,
-}
-
-
-@pytest.fixture
-def recipe(tmp_path, ferplus_build):
-    """Writes a recipe that tunes the tiny model; gives its file."""
-    start = tmp_path / "start"
-    tiny_model().save_pretrained(start)
-    tiny_processor().save_pretrained(start)
-
-    def write(**settings):
-        values = {
-            "model_name_or_path": str(start),
-            "data": str(ferplus_build[0]),
-            "output_dir": str(tmp_path / "work"),
-            **SETTINGS,
-            **settings,
-        }
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump(values))
-        return path
-
-    return write
 
 
 @pytest.mark.slow
