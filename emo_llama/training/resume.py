@@ -20,6 +20,8 @@ __all__ = ["explained", "last_whole_checkpoint"]
 logger = logging.getLogger(__name__)
 
 WRITTEN_LAST = "trainer_state.json"
+OTHER_MODEL = ("size mismatch", "parameter group that doesn't match")
+"""What PyTorch says of a checkpoint that belongs to other weights."""
 FULL = "No space left on device"
 """What libraries that are no Python say of a full disk."""
 
@@ -55,7 +57,8 @@ def explained(settings: TrainingArguments) -> Iterator[None]:
         settings ([`transformers.TrainingArguments`]): Of the run.
 
     Raises:
-        UsageError: Memory or disk did not suffice. Checkpoints that were whole stay.
+        UsageError: Memory or disk did not suffice, or the checkpoint to go on from is another
+            model's. Checkpoints that were whole stay.
     """
     try:
         yield
@@ -68,7 +71,13 @@ def explained(settings: TrainingArguments) -> Iterator[None]:
             f"{2 * steps}, which learns the same, or let a size be found by "
             "--auto_find_batch_size true."
         ) from error
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        if any(words in str(error) for words in OTHER_MODEL):
+            raise UsageError(
+                f"{settings.output_dir}: its checkpoint is of other weights than this run trains. "
+                "Resume with the model and the recipe that it was begun with, or name another "
+                "--output_dir."
+            ) from error
         if getattr(error, "errno", 0) != errno.ENOSPC and FULL not in str(error):
             raise
         raise UsageError(

@@ -1,6 +1,7 @@
 """What the trainer adds to TRL's: a second loss, averages, attributes, switches; by real runs."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -105,6 +106,24 @@ def test_stopping_needs_a_validation_split(recipe, tmp_path, capsys):
     words = ["--config", recipe(early_stopping_patience=1), "--data", str(tmp_path / "mine")]
     assert main(["train", *words]) == 2
     assert "no split validation to evaluate on. Set eval_strategy" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_other_weights_is_named(recipe, tmp_path, capsys):
+    assert main(["train", "--config", recipe()]) == 0
+    shutil.rmtree(tmp_path / "work" / "model")
+    config = tiny_config()
+    config.text_config.intermediate_size *= 2
+    tiny_model(config).save_pretrained(tmp_path / "start")
+    assert main(["train", "--config", recipe(max_steps=6), "--resume"]) == 2
+    assert "of other weights than this run trains. Resume with" in capsys.readouterr().err
+    assert (tmp_path / "work" / "tuning" / "checkpoint-4").is_dir()
+    shutil.rmtree(tmp_path / "start")
+    tiny_model().save_pretrained(tmp_path / "start")
+    tiny_processor().save_pretrained(tmp_path / "start")
+    words = ["--resume", "--frozen", "vision_tower", "face_model", "language_model"]
+    assert main(["train", "--config", recipe(max_steps=6), *words]) == 2
+    assert "of other weights than this run trains" in capsys.readouterr().err
 
 
 def test_stills_and_clips_share_a_batch(ferplus_build):
