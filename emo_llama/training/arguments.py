@@ -22,8 +22,6 @@ class RecipeArguments:
         scratch (`dict`, *optional*):
             For a model from scratch: `face`, `tower`, `tokenizer` and `model`; see
             [`emo_llama.training.scratch`]. Without it training starts from `model_name_or_path`.
-        further (`bool`, *optional*, defaults to `False`):
-            Whether the face network goes on with the stage `scratch.further`.
         encoders (`str`, *optional*):
             Work folder of an earlier run whose instruction data and encoders are taken, or a
             finished model of this recipe whose encoders are, so that only the tuning differs.
@@ -67,7 +65,6 @@ class RecipeArguments:
     conversation_share: float = 1.0
     frozen: list[str] = field(default_factory=lambda: ["vision_tower", "face_model"])
     scratch: dict[str, Any] | None = None
-    further: bool = False
     encoders: str | None = None
     tower: Literal["generic", "face", "off"] = "generic"
     face_info_mining: Literal["both", "global", "local", "off"] = "both"

@@ -128,8 +128,6 @@ def scratch_settings(recipe: RecipeArguments) -> dict[str, Any]:
         `dict[str, Any]`: For [`build_from_scratch`].
     """
     scratch = copy.deepcopy(recipe.scratch or {})
-    if not recipe.further:
-        scratch.pop("further", None)
     if recipe.tower == "face":
         scratch["tower"] = "face"
     switch = recipe.face_info_mining

@@ -46,11 +46,10 @@ def build_from_scratch(
     Args:
         scratch (`dict`):
             `face`: settings of [`FaceStage`], or a list of them, each of which goes on from the one
-            before and adds to its settings. `further`: one more such stage, or none. `tower`: the
-            same for a network of which the backbone is kept, taught on FairFace alone, or the word
-            `"face"` for the face network's own backbone. `tokenizer`: `vocab_size`. `model`:
-            arguments of [`EmoLlamaConfig`] that the parts do not settle; its `face_config` may be
-            `None`.
+            before and adds to its settings. `tower`: the same for a network of which the backbone
+            is kept, taught on FairFace alone, or the word `"face"` for the face network's own
+            backbone. `tokenizer`: `vocab_size`. `model`: arguments of [`EmoLlamaConfig`] that the
+            parts do not settle; its `face_config` may be `None`.
         data (`Path`): Folder with `ferplus/` and `fairface/`.
         work_dir (`Path`): Where the parts are kept.
         encoders (`Path`, *optional*, defaults to `work_dir`):
@@ -65,20 +64,14 @@ def build_from_scratch(
         unpack_encoders(parts, scratch, work_dir)
         parts = work_dir
     stages = face_stages(scratch["face"])
-    tables = _Tables(data, parts)
+    tables = _Tables(data, parts, stages[0].model["image_size"])
     built = _once(parts / "ferplus", lambda out: _build_instructions(data, tables.landmarks(), out))
     face = parts / "face"
     if not face.exists():
         _teach_stages(stages, tables, parts)
-    if scratch.get("further"):
-        stage, start = FaceStage(**scratch["further"]), face
-        face = _once(parts / "face-further", partial(_teach_face, stage, tables, start))
     tower = face
     if scratch["tower"] != "face":
-        size = stages[0].model["image_size"]
-        tower = _once(
-            parts / "tower", lambda out: _teach_tower(scratch["tower"], tables, size, out)
-        )
+        tower = _once(parts / "tower", lambda out: _teach_tower(scratch["tower"], tables, out))
     base = _once(work_dir / "base", lambda out: assemble(scratch, face, tower, built, out))
     return base, built
 
@@ -124,20 +117,20 @@ def unpack_encoders(model_dir: Path, scratch: dict[str, Any], work_dir: Path) ->
 class _Tables:
     """The face tables, read when a stage first asks for them."""
 
-    def __init__(self, data: Path, work_dir: Path) -> None:
-        self.data, self.work_dir = data, work_dir
+    def __init__(self, data: Path, work_dir: Path, size: int) -> None:
+        self.data, self.work_dir, self.size = data, work_dir, size
 
     def landmarks(self) -> Path:
         """The file with FERPlus' landmarks."""
         return landmark_cache(self.data / "ferplus", self.work_dir)
 
-    def ferplus(self, usage: str, size: int) -> FaceTable:
+    def ferplus(self, usage: str) -> FaceTable:
         """One official split of FERPlus."""
-        return ferplus_table(self.data / "ferplus", self.work_dir, usage, size)
+        return ferplus_table(self.data / "ferplus", self.work_dir, usage, self.size)
 
-    def fairface(self, size: int) -> FaceTable:
+    def fairface(self) -> FaceTable:
         """FairFace's training faces."""
-        return fairface_table(self.data / "fairface", self.work_dir, size)
+        return fairface_table(self.data / "fairface", self.work_dir, self.size)
 
 
 def _once(out: Path, make: Callable[[Path], object]) -> Path:
@@ -185,15 +178,14 @@ def face_stages(settings: dict[str, Any] | list[dict[str, Any]]) -> list[FaceSta
 
 
 def _teach_face(stage: FaceStage, tables: "_Tables", start: Path | None, out: Path) -> None:
-    size = stage.model["image_size"]
-    train, validation = tables.ferplus("Training", size), tables.ferplus("PublicTest", size)
-    train_face(stage, train, tables.fairface(size), validation, out, _checkpoints(out), start)
+    train, validation = tables.ferplus("Training"), tables.ferplus("PublicTest")
+    train_face(stage, train, tables.fairface(), validation, out, _checkpoints(out), start)
 
 
-def _teach_tower(settings: dict[str, Any], tables: _Tables, size: int, out: Path) -> None:
+def _teach_tower(settings: dict[str, Any], tables: _Tables, out: Path) -> None:
     """A generic tower: what it learns of faces holds no expression, neither votes nor landmarks."""
     stage = FaceStage(**(settings | {"landmark_weight": 0.0, "decoder_start": 2.0}))
-    train_face(stage, tables.fairface(size), None, None, out, _checkpoints(out))
+    train_face(stage, tables.fairface(), None, None, out, _checkpoints(out))
 
 
 def _checkpoints(out: Path) -> Path:
