@@ -135,10 +135,11 @@ def _shared(words: list[str], cells: list[Cell], out: Path) -> list[str]:
     out.mkdir(parents=True, exist_ok=True)
     settings.write_text(json.dumps(words), encoding="utf-8")
     if recipe.scratch is not None:
-        encoders = None if recipe.encoders is None else Path(recipe.encoders)
-        scratch = scratch_settings(recipe)
-        build_from_scratch(scratch, Path(recipe.data or ""), out / "encoders", encoders)
-        words = [*words, "--encoders", str(out / "encoders")]
+        given = None if recipe.encoders is None else Path(recipe.encoders)
+        parts = out / "encoders"
+        build_from_scratch(scratch_settings(recipe), Path(recipe.data or ""), parts, given)
+        if given is None or (given / "config.json").is_file():  # a finished model is unpacked there
+            words = [*words, "--encoders", str(parts)]
     if recipe.feature_cache is None and {"vision_tower", "face_model"} <= set(recipe.frozen):
         words = [*words, "--feature_cache", str(out / "features")]
     return words

@@ -1,13 +1,16 @@
 """The ablation by its command: every cell a real run, a table, a plot, and nothing done twice."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
 
 from emo_llama.cli import main
 from emo_llama.testing import tiny_model, tiny_processor
+from emo_llama.training import ablation
 from emo_llama.training.ablation import AXES, Grid
+from emo_llama.training.recipe import parse_recipe
 
 SETTINGS = {
     "max_steps": 2,
@@ -69,3 +72,21 @@ def test_the_whole_grid_leaves_out_the_blind_model():
     cells = Grid(**AXES, seeds=[0]).cells()
     assert len(cells) == len(set(cells)) == 4 * 2 * 3 - 2
     assert cells[0] == ("both", "off", "generic")
+
+
+@pytest.mark.parametrize("kind", ["none", "run", "model"])
+def test_cells_share_encoders(kind, tmp_path, monkeypatch):
+    """Those of an earlier run as they are; those of a finished model once they are unpacked."""
+    made = []
+    monkeypatch.setattr(ablation, "build_from_scratch", lambda *args: made.append(args[1:]))
+    given, out = tmp_path / "given", tmp_path / "out"
+    given.mkdir()
+    if kind == "model":
+        (given / "config.json").touch()
+    words = ["--config", "tiny", "--data", "data"]
+    words += [] if kind == "none" else ["--encoders", str(given)]
+    shared = ablation._shared(words, [], out)
+    assert made == [(Path("data"), out / "encoders", None if kind == "none" else given)]
+    recipe, _, _ = parse_recipe(shared)
+    assert recipe.encoders == str(given if kind == "run" else out / "encoders")
+    assert recipe.feature_cache == str(out / "features")
