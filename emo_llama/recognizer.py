@@ -323,7 +323,9 @@ class EmotionRecognizer:
             return self._answerer.answer(images, boxes, question, leads=leads)
         return self._answerer.describe(images, boxes, labels, leads)
 
-    def _leads(self, images: Sequence[Image.Image], boxes: Any, size: int = 32) -> Any:
+    def _leads(
+        self, images: Sequence[Image.Image], boxes: Sequence[Box | None] | None, size: int = 32
+    ) -> list[str] | None:
         """What stands before the question of each picture; `None` where nothing does."""
         if self.attributes == "off":
             return None

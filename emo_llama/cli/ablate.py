@@ -43,9 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tower",
-        default="generic,face,off",
+        default="",
         metavar="LIST",
-        help="vision tower: the recipe's, the face network's own, or none (default: %(default)s)",
+        help="vision tower: generic (the recipe's), face (the face network's own; only where the "
+        "recipe makes its encoders), off (default: all that can be)",
     )
     parser.add_argument(
         "--seeds", default="0,1,2", metavar="LIST", help="each cell once with each (default: 0,1,2)"
@@ -69,7 +70,7 @@ def main(args: argparse.Namespace) -> int:
 
     chosen = {}
     for name, known in AXES.items():
-        chosen[name] = getattr(args, name).split(",")
+        chosen[name] = [word for word in getattr(args, name).split(",") if word]
         if unknown := sorted(set(chosen[name]) - set(known)):
             raise UsageError(
                 f"--{name.replace('_', '-')}: there is no {', '.join(unknown)}; choose from "

@@ -1,5 +1,6 @@
 """An ablation as a Markdown table and as a plot."""
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ def as_markdown(table: Mapping[str, Any]) -> str:
         "rows). The difference is the accuracy of the first row minus that of the row; behind it",
         "stand, for each seed, the rows that only the one and only the other has right, and the",
         "exact p of McNemar's test.",
+        "",
+        f"Command: `emo-llama ablate {shlex.join(table['command'])}`, with the settings below.",
         "",
         f"Compared with: {reference}.",
         "",

@@ -18,6 +18,9 @@ import numpy as np
 
 from emo_llama.errors import UsageError
 from emo_llama.evaluation.comparison import compare, mean_over_runs
+from emo_llama.hub.export import find_model
+from emo_llama.training.arguments import RecipeArguments
+from emo_llama.training.instructions import built_instructions, splits
 from emo_llama.training.recipe import parse_recipe, scratch_settings
 from emo_llama.training.scratch import build_from_scratch
 from emo_llama.training.tune import ANSWERS, REPORT, train
@@ -60,7 +63,7 @@ class Grid:
     Args:
         face_info_mining (`Sequence[str]`): Out of [`AXES`].
         attributes (`Sequence[str]`): Likewise.
-        tower (`Sequence[str]`): Likewise.
+        tower (`Sequence[str]`): Likewise; empty: all that the recipe can have.
         seeds (`Sequence[int]`): Each cell is trained once with each.
     """
 
@@ -69,16 +72,26 @@ class Grid:
     tower: Sequence[str]
     seeds: Sequence[int]
 
-    def cells(self) -> list[Cell]:
+    def cells(self, is_scratch: bool) -> list[Cell]:
         """Every combination that leaves anything to see, the reference first.
+
+        Args:
+            is_scratch (`bool`): Whether the recipe makes its encoders: only then is there a choice
+                of towers.
 
         Returns:
             `list[Cell]`: In the order of the table.
 
         Raises:
-            UsageError: Nothing is left.
+            UsageError: Nothing is left, or a tower that only a recipe with `scratch` has is named.
         """
-        every = itertools.product(self.tower, self.attributes, self.face_info_mining)
+        if "face" in self.tower and not is_scratch:
+            raise UsageError(
+                "--tower face: a finished model keeps its own tower. Name --tower generic,off, or "
+                "a recipe with `scratch`."
+            )
+        towers = self.tower or [t for t in AXES["tower"] if is_scratch or t != "face"]
+        every = itertools.product(towers, self.attributes, self.face_info_mining)
         cells = [Cell(fim, attributes, tower) for tower, attributes, fim in every]
         cells = [cell for cell in cells if (cell.face_info_mining, cell.tower) != ("off", "off")]
         if not cells:
@@ -95,14 +108,19 @@ def ablate(words: list[str], grid: Grid, out: Path) -> dict[str, Any]:
         out (`Path`): Folder of the cells and of `ablation.json`; what is finished there is kept.
 
     Returns:
-        `dict[str, Any]`: The table: `reference`, `cells`, `n`, `seeds`, `config`.
+        `dict[str, Any]`: The table: `reference`, `cells`, `n`, `rule`, `labels`, `seeds`, and the
+        words as `command`.
 
     Raises:
-        UsageError: The recipe cannot be read, the folder holds the cells of another one, or the
-            data have no validation split.
+        UsageError: The recipe cannot be read, the folder holds the cells of another one, the data
+            have no validation split, or the model lacks what a cell reads.
     """
-    cells = grid.cells()
-    words = _shared(words, cells, out)
+    recipe, _, peft = parse_recipe([*words, "--output_dir", str(out)])
+    cells = grid.cells(recipe.scratch is not None)
+    if recipe.scratch is None:
+        _check_model(peft.model_name_or_path, cells)
+    _claim(out, words)
+    shared = _shared(words, recipe, out)
     answers: dict[Cell, list[np.ndarray]] = {}
     targets, report = np.empty(0), {}
     for cell in cells:
@@ -110,9 +128,7 @@ def ablate(words: list[str], grid: Grid, out: Path) -> dict[str, Any]:
             folder = out / "cells" / f"{cell.name}-seed-{seed}"
             if not (folder / "model").is_dir():
                 logger.info("%s, seed %d", cell.name, seed)
-                _run(words, cell, seed, folder)
-            if not (folder / ANSWERS).is_file():
-                raise UsageError(f"{folder}: the data have no validation split to score on.")
+                _run(shared, cell, seed, folder)
             with np.load(folder / ANSWERS) as scored:
                 answers.setdefault(cell, []).append(scored["probabilities"].argmax(1))
                 targets = scored["targets"]
@@ -124,9 +140,23 @@ def ablate(words: list[str], grid: Grid, out: Path) -> dict[str, Any]:
     return table
 
 
-def _shared(words: list[str], cells: list[Cell], out: Path) -> list[str]:
-    """The words of all cells: encoders are taught once, and their features kept."""
-    recipe, _, _ = parse_recipe([*words, "--output_dir", str(out / "encoders")])
+def _check_model(model: str | None, cells: list[Cell]) -> None:
+    """Says before anything is trained what the model to start from lacks."""
+    config = json.loads((find_model(model) / "config.json").read_text(encoding="utf-8"))
+    reading = [
+        cell
+        for cell in cells
+        if cell.face_info_mining in ("global", "local") or cell.attributes == "predicted"
+    ]
+    if reading and config.get("face_config") is None:
+        raise UsageError(
+            f"{model}: has no face network, which {reading[0].name} reads. Name "
+            "--face-info-mining both --attributes off, or another model."
+        )
+
+
+def _claim(out: Path, words: list[str]) -> None:
+    """A folder belongs to one recipe and its data."""
     settings = out / "words.json"
     if settings.is_file() and json.loads(settings.read_text(encoding="utf-8")) != words:
         raise UsageError(
@@ -134,10 +164,20 @@ def _shared(words: list[str], cells: list[Cell], out: Path) -> list[str]:
         )
     out.mkdir(parents=True, exist_ok=True)
     settings.write_text(json.dumps(words), encoding="utf-8")
-    if recipe.scratch is not None:
+
+
+def _shared(words: list[str], recipe: RecipeArguments, out: Path) -> list[str]:
+    """The words of all cells: data and encoders are made once, and their features kept."""
+    data = Path(str(recipe.data))
+    if recipe.scratch is None:
+        data = built_instructions(data, out)
+        if "validation" not in splits(data):
+            raise UsageError(f"{data}: no split validation to score on. Build data that have one.")
+        words = [*words, "--data", str(data)]
+    else:
         given = None if recipe.encoders is None else Path(recipe.encoders)
         parts = out / "encoders"
-        build_from_scratch(scratch_settings(recipe), Path(recipe.data or ""), parts, given)
+        build_from_scratch(scratch_settings(recipe), data, parts, given)
         if given is None or (given / "config.json").is_file():  # a finished model is unpacked there
             words = [*words, "--encoders", str(parts)]
     if recipe.feature_cache is None and {"vision_tower", "face_model"} <= set(recipe.frozen):

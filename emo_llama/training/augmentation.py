@@ -102,7 +102,7 @@ class AugmentedFaces:
         pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images]))[:, None]
         key = f"{self.seed} {self.epoch} {rows.get('messages')}".encode() + pixels.numpy().tobytes()
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(zlib.crc32(key))
+            torch.default_generator.manual_seed(zlib.crc32(key))  # of the CPU alone
             nowhere = torch.zeros(len(images), len(MIRROR), 2)
             changed, _ = augment(pixels / 255, nowhere, self.size)
         arrays = iter((changed[:, 0] * 255).round().to(torch.uint8).numpy())

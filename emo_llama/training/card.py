@@ -68,7 +68,7 @@ _SCORES = Template(
 
 In per cent, with 95% intervals (Wilson for accuracy, bootstrap for the others), by the likelihood
 of each label's text. $chosen
-Command: `emo-llama eval --data BUILT --split validation --model DIR`.
+Command: `emo-llama eval --data BUILT --split validation --model DIR$asked`.
 
 | label | recall | n |
 |---|---|---|
@@ -98,6 +98,11 @@ research, and judge for yourself what else your law allows.""",
 """,
 }
 """What the card says of a model from scratch."""
+
+_STOPPED = """\
+The weights were chosen on this very split (early stopping), and so was the
+temperature ($temperature): these numbers are optimistic."""
+"""How a run with early stopping came to its numbers."""
 
 _TUNED = {
     "title": "tuned on $source",
@@ -136,8 +141,11 @@ def write_card(
     """
     model, _ = load_model(model_dir)
     text = _SCRATCH if recipe.scratch is not None else _TUNED
+    if recipe.scratch is None and recipe.early_stopping_patience:
+        text = text | {"chosen": _STOPPED}
     values = {"seed": sft.seed, "tower": recipe.tower, "switch": recipe.face_info_mining}
     values |= _of_data(data) | _of_model(model) | {"start": _public_name(start)}
+    values["asked"] = "" if recipe.attributes == "off" else f" --attributes {recipe.attributes}"
     values["minutes"] = _minutes(model_dir.parent)
     values |= {key: Template(part).substitute(values) for key, part in text.items()}
     values["scores"] = (

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -20,11 +19,13 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from emo_llama.modeling import FaceXFormerConfig, FaceXFormerModel
 from emo_llama.training.augmentation import augment
 from emo_llama.training.face_data import FaceTable
-from emo_llama.training.resume import last_whole_checkpoint
+from emo_llama.training.resume import (
+    AVERAGE,
+    last_whole_checkpoint,
+    read_average,
+    write_average,
+)
 from emo_llama.training.sampling import BalancedSampler, balanced_weights
-
-AVERAGE = "average.safetensors"
-"""The averaged weights, in each checkpoint."""
 
 MEAN, STD = 0.5, 0.25
 """Normalisation of grey values in [0, 1]; the processor of the model uses the same numbers."""
@@ -197,9 +198,9 @@ class _Average(TrainerCallback):
         **kwargs: object,
     ) -> None:
         """Takes the average up where the checkpoint left it."""
-        if state.global_step:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            self.average.load_state_dict(load_file(folder / AVERAGE))
+        known = read_average(args, state)
+        if known is not None:
+            self.average.load_state_dict(known)
 
     def on_step_begin(
         self,
@@ -229,10 +230,7 @@ class _Average(TrainerCallback):
         **kwargs: object,
     ) -> None:
         """Writes the average beside the checkpoint."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        partial = folder / f"{AVERAGE}.part"
-        save_file({k: v.contiguous() for k, v in self.average.state_dict().items()}, partial)
-        partial.replace(folder / AVERAGE)
+        write_average(args, state, self.average.state_dict())
 
 
 class _FaceTrainer(Trainer):

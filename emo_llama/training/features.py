@@ -8,7 +8,6 @@ The pictures come from [`emo_llama.training.pictures`].
 
 import hashlib
 import json
-import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,8 +33,6 @@ from emo_llama.training.pictures import NumberedPictures
 from emo_llama.training.processes import on_main
 
 __all__ = ["FeatureStore", "StoredPictures", "store_features", "stored_encoders"]
-
-logger = logging.getLogger(__name__)
 
 FORMAT = 1
 FACTS, DTYPES, DONE = "features.json", "dtypes.json", "done"

@@ -80,7 +80,7 @@ def feed(
     weights = None
     if recipe.balance and is_training:
         weights = balanced_weights(rows["class"], recipe.balance)
-    store, shown = None, ShownRows(change)
+    store, leads, shown = None, None, ShownRows(change)
     if recipe.feature_cache is not None or recipe.attributes == "predicted":
         views = recipe.feature_views if recipe.feature_cache is not None else 1
         kept_change = change if recipe.feature_cache is not None else None
@@ -91,9 +91,10 @@ def feed(
             check_attributes(model)
             sentences = _sentences(model, processor, pictures, store)
             leads = [sentences[images[len(images) // 2]] for images in numbered["images"]]
-            rows, numbered = with_leads(rows, leads), with_leads(numbered, leads)
         if store is not None:
             rows, shown = numbered, ShownRows(views=pictures.views, seed=sft.seed)
+    if leads is not None:
+        rows = with_leads(rows, leads)
     if store is not None:
         store = store._replace(offset=offset)
         processor = copy.copy(processor)

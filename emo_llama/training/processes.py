@@ -67,6 +67,7 @@ def make_shardable(model: EmoLlamaForConditionalGeneration) -> None:
     model._no_split_modules = set(outermost.values())
 
     def gather_head(*_: Any) -> None:
+        """Makes the head whole in this process."""
         head = model.get_output_embeddings()
         if isinstance(head, FSDPModule):
             head.unshard()

@@ -7,12 +7,10 @@ trainer as it is.
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -21,6 +19,7 @@ from trl import SFTTrainer
 
 from emo_llama.errors import UsageError
 from emo_llama.modeling import EmoLlamaForConditionalGeneration
+from emo_llama.training.resume import read_average, write_average
 from emo_llama.training.rows import CLASSES, InstructionCollator
 from emo_llama.training.sampling import BalancedSampler
 
@@ -34,8 +33,6 @@ __all__ = [
 ]
 
 HEAD = "expression_head"
-AVERAGE = "average.safetensors"
-"""The averaged weights, in each checkpoint."""
 
 
 class ExpressionHead(nn.Module):
@@ -193,12 +190,10 @@ class Progress(ProgressCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Writes behind the bar of a terminal; elsewhere a line each, as the parent does."""
+        """The loss goes behind the bar of a terminal; all else is a line, as in the parent."""
         bar = self.training_bar
-        if not sys.stderr.isatty():
+        if bar is None or not logs or "loss" not in logs or not sys.stderr.isatty():
             super().on_log(args, state, control, logs, **kwargs)
-            return
-        if bar is None or not logs or "loss" not in logs:
             return
         batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         rate = (bar.format_dict["rate"] or 0.0) * batch
@@ -231,8 +226,7 @@ class WeightAverage(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Begins with the weights of now, or takes the average up where the checkpoint left it."""
-        path = Path(args.output_dir) / f"checkpoint-{state.global_step}" / AVERAGE
-        known = load_file(path) if state.global_step else self.trained
+        known = read_average(args, state) or self.trained
         self.average = {k: known[k].detach().clone().to(p) for k, p in self.trained.items()}
 
     @torch.no_grad()
@@ -255,7 +249,4 @@ class WeightAverage(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Writes the average beside the checkpoint."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        partial = folder / f"{AVERAGE}.part"
-        save_file({k: v.contiguous() for k, v in self.average.items()}, partial)
-        partial.replace(folder / AVERAGE)
+        write_average(args, state, self.average)

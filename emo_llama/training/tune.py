@@ -32,11 +32,10 @@ from emo_llama.training.instructions import built_instructions, label_set, split
 from emo_llama.training.parts import adopt_labels, freeze, keep_precise, switch_parts
 from emo_llama.training.processes import make_shardable, on_main, whole_model
 from emo_llama.training.recipe import scratch_settings
-from emo_llama.training.resume import explained, last_whole_checkpoint
+from emo_llama.training.resume import AVERAGE, explained, last_whole_checkpoint
 from emo_llama.training.rows import EpochOfRows
 from emo_llama.training.scratch import build_from_scratch, changed_settings, note_minutes
 from emo_llama.training.trainer import (
-    AVERAGE,
     InstructionTrainer,
     WeightAverage,
     add_expression_head,
@@ -160,6 +159,7 @@ def _tune(
         trained = whole_model(trainer, lambda: _start(source, data, recipe, sft.seed)[0])
 
     def finish() -> None:
+        """What only the first process does."""
         note_minutes(finished.parent, "tuning", minutes)
         whole = trained.merge_and_unload() if peft.use_peft else trained
         drop_expression_head(whole)

@@ -64,11 +64,19 @@ def table():
     ]
     rows[1]["against_reference"] = compare(LABELS, [LABELS], [worse])
     reference = {"face_info_mining": "both", "attributes": "off", "tower": "generic"}
-    return {"n": 10, "rule": "majority", "seeds": [0], "reference": reference, "cells": rows}
+    return {
+        "n": 10,
+        "rule": "majority",
+        "seeds": [0],
+        "reference": reference,
+        "cells": rows,
+        "command": ["--config", "my.yaml"],
+    }
 
 
 def test_the_table_states_intervals_and_tests(table):
     page = as_markdown(table)
+    assert "`emo-llama ablate --config my.yaml`" in page
     assert "n = 10 rows" in page and "rule majority" in page
     first, second = page.splitlines()[-2:]
     assert first.startswith("| both | off | generic | 100.0 [100.0, 100.0] |")

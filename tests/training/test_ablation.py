@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from emo_llama.cli import main
-from emo_llama.testing import tiny_model, tiny_processor
+from emo_llama.dataset_builders.synthetic import draw_face
+from emo_llama.testing import tiny_config, tiny_model, tiny_processor
 from emo_llama.training import ablation
 from emo_llama.training.ablation import AXES, Grid
 from emo_llama.training.recipe import parse_recipe
@@ -68,9 +69,40 @@ def test_wrong_axes_are_named(words, capsys):
     assert "nothing is left to train" in capsys.readouterr().err
 
 
+def test_what_cannot_be_trained_is_said_before_anything_is(words, tmp_path, capsys):
+    assert main([*words, "--tower", "generic,face"]) == 2
+    assert "a finished model keeps its own tower. Name --tower" in capsys.readouterr().err
+    blind = tmp_path / "blind"
+    tiny_model(tiny_config(face_config=None)).save_pretrained(blind)
+    assert main([*words, "--model_name_or_path", str(blind)]) == 2
+    assert "has no face network, which fim-global" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_pictures_are_built_once_for_all_cells(words, tmp_path, capsys):
+    for number in range(24):
+        label = ("calm", "bored")[number % 2]
+        path = tmp_path / "mine" / label / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draw_face(("neutral", "sadness")[number % 2], number, 64).save(path)
+    axes = ["--face-info-mining", "both,off", "--tower", "generic", "--attributes", "off"]
+    assert main([*words, *axes, "--seeds", "0", "--data", str(tmp_path / "mine")]) == 0
+    assert len(list((tmp_path / "out").rglob("report.json"))) == 1
+    (tmp_path / "train").mkdir()
+    (tmp_path / "mine").rename(tmp_path / "train" / "train")
+    words = [*words, *axes, "--data", str(tmp_path / "train"), "--out", str(tmp_path / "other")]
+    assert main(words) == 2
+    assert "no split validation to score on" in capsys.readouterr().err
+    assert not (tmp_path / "other" / "cells").exists()
+
+
 def test_the_whole_grid_leaves_out_the_blind_model():
-    cells = Grid(**AXES, seeds=[0]).cells()
+    cells = Grid(**AXES, seeds=[0]).cells(is_scratch=True)
     assert len(cells) == len(set(cells)) == 4 * 2 * 3 - 2
+    open_towers = Grid(**AXES | {"tower": []}, seeds=[0])
+    assert open_towers.cells(is_scratch=True) == cells
+    assert {cell.tower for cell in open_towers.cells(is_scratch=False)} == {"generic", "off"}
     assert cells[0] == ("both", "off", "generic")
 
 
@@ -85,7 +117,7 @@ def test_cells_share_encoders(kind, tmp_path, monkeypatch):
         (given / "config.json").touch()
     words = ["--config", "tiny", "--data", "data"]
     words += [] if kind == "none" else ["--encoders", str(given)]
-    shared = ablation._shared(words, [], out)
+    shared = ablation._shared(words, parse_recipe(words)[0], out)
     assert made == [(Path("data"), out / "encoders", None if kind == "none" else given)]
     recipe, _, _ = parse_recipe(shared)
     assert recipe.encoders == str(given if kind == "run" else out / "encoders")

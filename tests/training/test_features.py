@@ -99,6 +99,8 @@ def test_validation_has_features_of_its_own(tune, ferplus_build, tmp_path):
         history = json.loads(state.read_text())
         likelihoods.append([e["eval_loss"] for e in history["log_history"] if "eval_loss" in e])
         assert history["best_metric"] == min(likelihoods[-1])
+        card = (tmp_path / name / "model" / "README.md").read_text()
+        assert "chosen on this very split (early stopping)" in card
     assert len(likelihoods[0]) == 2
     assert likelihoods[0] == pytest.approx(likelihoods[1], rel=1e-5)
 

@@ -163,6 +163,8 @@ def test_a_model_is_tuned_with_attributes(recipe, tmp_path, cached, ferplus_buil
     assert main(["eval", *words, "--attributes", "predicted", "--format", "json"]) == 0
     again = json.loads(capsys.readouterr().out)
     assert again["confusion"] == report["confusion"]
+    card = (tmp_path / "work" / "model" / "README.md").read_text()
+    assert "--split validation --model DIR --attributes predicted`" in card
 
 
 def test_sentences_are_of_the_heads(ferplus_build):
