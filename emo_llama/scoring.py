@@ -44,6 +44,9 @@ class LabelScorer:
         self.labels = tuple(labels)
         self.prompt = render_prompt(processor, category_question(self.labels))
         self.ids, self.mask = self._label_ids()
+        config = model.config
+        bias = dict(zip(config.id2label.values(), config.label_bias or (), strict=False))
+        self.bias = torch.tensor([bias.get(label, 0.0) for label in self.labels]).double()
 
     def score(
         self,
@@ -66,8 +69,8 @@ class LabelScorer:
                 A sentence for each picture that stands before the question, or an empty one.
 
         Returns:
-            `np.ndarray` of shape (n, n_labels), float64: Probabilities, calibrated by the
-            config's `label_temperature`; each row sums to 1.
+            `np.ndarray` of shape (n, n_labels), float64: Probabilities, after the
+            config's `label_temperature` and `label_bias`; each row sums to 1.
         """
         scores = np.empty((len(images), len(self.labels)))
         for lead, rows in same_lead(leads, len(images)):
@@ -106,7 +109,7 @@ class LabelScorer:
         log_probs = logits.float().log_softmax(-1).gather(-1, ids[..., None])[..., 0]
         totals = (log_probs * mask).sum(-1).view(batch, labels).double()
         scaled = totals / self.model.config.label_temperature
-        return scaled.softmax(-1).cpu().numpy()
+        return (scaled.cpu() + self.bias).softmax(-1).numpy()
 
     def _label_ids(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids of each label with its end token, right-padded, and their mask: (L, T)."""

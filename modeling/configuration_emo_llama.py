@@ -185,6 +185,9 @@ class EmoLlamaConfig(PreTrainedConfig):
             `"predicted"` by the face network, or `"given"` by the caller.
         label_temperature (`float`, *optional*, defaults to 1.0):
             What log-likelihoods of label names are divided by before the softmax (calibration).
+        label_bias (`list[float]` of length `num_labels`, *optional*):
+            What is then added to them, in the order of `id2label`: above zero for labels that the
+            training data hold rarely (logit adjustment, arXiv 2007.07314).
         tie_word_embeddings (`bool`, *optional*, defaults to `False`):
             Whether the language model's head shares the token embedding. Taken over from
             `text_config`.
@@ -238,6 +241,7 @@ class EmoLlamaConfig(PreTrainedConfig):
     projector_hidden_act: str = "gelu"
     attribute_prompt: Literal["off", "predicted", "given"] = "off"
     label_temperature: float = 1.0
+    label_bias: list[float] | tuple[float, ...] | None = None
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -272,6 +276,18 @@ class EmoLlamaConfig(PreTrainedConfig):
             raise ValueError(
                 "use_frame_tokens=False leaves no visual token, since the Face Info Mining is off "
                 "as well. Switch one of the two on."
+            )
+
+    def validate_label_bias(self) -> None:
+        """Check `label_bias`.
+
+        Raises:
+            ValueError: It has not one number a label.
+        """
+        if self.label_bias is not None and len(self.label_bias) != self.num_labels:
+            raise ValueError(
+                f"label_bias has {len(self.label_bias)} numbers for {self.num_labels} labels. Give "
+                "one a label, or leave it out."
             )
 
     @property

@@ -50,6 +50,9 @@ class FaceXFormerConfig(PreTrainedConfig):
             Classes of the face parsing map.
         num_expressions (`int`, *optional*, defaults to 0):
             Size of the expression head. 0 leaves out its token and head, as the reference does.
+        use_pooled_map (`bool`, *optional*, defaults to `False`):
+            Add a projection of the backbone's pooled deepest map to every task token, so that a
+            small decoder need not carry it. The reference does not.
         untrained_heads (`list[str]`, *optional*, defaults to `[]`):
             Heads of this checkpoint that no data has taught, so that nobody reads their output.
         initializer_range (`float`, *optional*, defaults to 0.02):
@@ -96,6 +99,7 @@ class FaceXFormerConfig(PreTrainedConfig):
     num_races: int = 5
     num_segmentation_classes: int = 11
     num_expressions: int = 0
+    use_pooled_map: bool = False
     untrained_heads: list[str] | tuple[str, ...] = ()
     initializer_range: float = 0.02
 

@@ -2,9 +2,10 @@
 """The face network: backbone taps, fusion, two-way decoder and one head a task.
 
 Decides how a face crop becomes a feature map, task tokens and predictions (FaceXFormer, arXiv
-2403.12960; written from its equations). It leaves out training, face detection and cropping. An
-expression token and head, which the reference lacks, are made where `config.num_expressions` asks
-for them.
+2403.12960; written from its equations). It leaves out training, face detection and cropping. Two
+things that the reference lacks are made where the configuration asks for them: an expression token
+with its head (`num_expressions`), and a short way from the deepest map to the tokens
+(`use_pooled_map`).
 """
 
 import math
@@ -271,7 +272,8 @@ class FaceXFormerModel(PreTrainedModel):
         super().__init__(config)
         width = config.hidden_size
         self.backbone = build_encoder(config.backbone_config)
-        self.fusion = FaceXFormerFusion(_backbone_channels(config.backbone_config), width)
+        channels = _backbone_channels(config.backbone_config)
+        self.fusion = FaceXFormerFusion(channels, width)
         self.position_embedding = FaceXFormerPositionEmbedding(width)
         self.decoder = FaceXFormerDecoder(config)
         self.landmark_head = FaceXFormerMLP(width, 2 * config.num_landmarks)
@@ -284,6 +286,11 @@ class FaceXFormerModel(PreTrainedModel):
         self.segmentation_head = FaceXFormerSegmentationHead(config)
         self.expression_head = (
             FaceXFormerMLP(width, config.num_expressions) if config.num_expressions else None
+        )
+        self.pooled_projection = (
+            nn.Linear(channels[-1], config.num_task_tokens * width)
+            if config.use_pooled_map
+            else None
         )
         self.post_init()
 
@@ -323,34 +330,41 @@ class FaceXFormerModel(PreTrainedModel):
                 `feature_map` (B, d, h, w), `task_tokens` (B, 7 or 8, d)
             and `landmarks` (B, 68, 2) in [-1, 1].
         """
-        feature_map = self.fusion(self.get_backbone_maps(pixel_values))
-        task_tokens = self.get_task_tokens(feature_map)
+        maps = self.get_backbone_maps(pixel_values)
+        feature_map = self.fusion(maps)
+        task_tokens = self.get_task_tokens(feature_map, maps[-1])
         return (
             feature_map,
             task_tokens,
             self.landmark_head(task_tokens[:, 0]).unflatten(-1, (-1, 2)),
         )
 
-    def get_task_tokens(self, feature_map: torch.Tensor) -> torch.Tensor:
+    def get_task_tokens(self, feature_map: torch.Tensor, last_map: torch.Tensor) -> torch.Tensor:
         """The decoder's answer to a fused map.
 
         Args:
             feature_map (`torch.FloatTensor` of shape `(B, d, h, w)`): Fused map.
+            last_map (`torch.FloatTensor` of shape `(B, C, h / 8, w / 8)`):
+                The backbone's deepest map; read only where `config.use_pooled_map`.
 
         Returns:
             `torch.FloatTensor`: `task_tokens` (B, 7 or 8, d).
         """
-        return self._task_tokens(self._decode(feature_map)[0])
+        return self._task_tokens(self._decode(feature_map)[0], last_map)
 
     def _decode(self, feature_map: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         positions = self.position_embedding(*feature_map.shape[-2:]).to(feature_map.dtype)
         return self.decoder(feature_map.flatten(2).transpose(1, 2), positions)
 
-    def _task_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Drops the segmentation tokens: (B, N, d) -> (B, 7 or 8, d)."""
-        return torch.cat(
+    def _task_tokens(self, tokens: torch.Tensor, last_map: torch.Tensor) -> torch.Tensor:
+        """Drops the segmentation tokens, adds the pooled map: (B, N, d) -> (B, 7 or 8, d)."""
+        tokens = torch.cat(
             [tokens[:, :7], tokens[:, 7 + self.config.num_segmentation_classes :]], dim=1
         )
+        if self.pooled_projection is None:
+            return tokens
+        pooled = self.pooled_projection(last_map.mean((2, 3)))
+        return tokens + pooled.unflatten(-1, (tokens.shape[1], -1))
 
     def forward(
         self, pixel_values: torch.FloatTensor, return_dict: bool | None = None, **kwargs: object
@@ -366,9 +380,10 @@ class FaceXFormerModel(PreTrainedModel):
         Returns:
             [`FaceXFormerOutput`]: Maps, tokens and predictions.
         """
-        feature_map = self.fusion(self.get_backbone_maps(pixel_values))
+        maps = self.get_backbone_maps(pixel_values)
+        feature_map = self.fusion(maps)
         tokens, image = self._decode(feature_map)
-        task_tokens = self._task_tokens(tokens)
+        task_tokens = self._task_tokens(tokens, maps[-1])
         mask_tokens = tokens[:, 7 : 7 + self.config.num_segmentation_classes]
         output = FaceXFormerOutput(
             feature_map=feature_map,

@@ -87,6 +87,18 @@ def test_the_temperature_of_the_checkpoint_is_used(processor, picture) -> None:
     assert np.log(plain[0] / plain[1]) == pytest.approx(4 * np.log(tempered[0] / tempered[1]))
 
 
+def test_the_label_bias_of_the_checkpoint_is_used(processor, picture) -> None:
+    """By name, whichever labels are scored in whichever order; unknown ones have none."""
+    labels = ("fear", "anger", "boredom")
+    model = tiny_model()
+    plain = LabelScorer(model, processor, labels).score([picture])[0]
+    names = [name for _, name in sorted(model.config.id2label.items())]
+    model.config.label_bias = [float(names.index(name) == names.index("fear")) for name in names]
+    biased = LabelScorer(model, processor, labels).score([picture])[0]
+    assert np.log(biased / plain) - np.log(biased[1] / plain[1]) == pytest.approx([1, 0, 0])
+    assert biased.sum() == pytest.approx(1)
+
+
 def test_no_pictures_give_no_rows(recognizer) -> None:
     assert recognizer.score_labels([]).shape == (0, 8)
 

@@ -46,6 +46,9 @@ class RecipeArguments:
         attributes (`str`, *optional*, defaults to `"off"`):
             `"predicted"` puts a sentence with apparent age, gender and race, as the face network
             guesses them, before each first question. Such a model is asked in the same way.
+        prior_correction (`float`, *optional*, defaults to 0.0):
+            How far the finished model's probabilities make up for rare labels: 0 not, 1 as if all
+            came equally often. Trades accuracy for recall of the rare ones.
         ema_decay (`float`, *optional*, defaults to 0.0):
             Of the running average of the trained weights, a step; the average is what is kept. 0
             keeps the last weights.
@@ -72,6 +75,7 @@ class RecipeArguments:
     balance: float = 0.0
     expression_loss: float = 0.0
     attributes: Literal["off", "predicted"] = "off"
+    prior_correction: float = 0.0
     ema_decay: float = 0.0
     early_stopping_patience: int = 0
     feature_cache: str | None = None

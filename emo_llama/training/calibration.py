@@ -1,5 +1,10 @@
-"""Fits the temperature of label likelihoods, so that probabilities mean what they say."""
+"""Fits the temperature of label likelihoods, and corrects them for how often labels come.
 
+Decides what `label_temperature` and `label_bias` of a tuned model are.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +13,36 @@ import numpy as np
 from emo_llama.evaluation.split import read_split, score_split
 from emo_llama.recognizer import EmotionRecognizer
 
-__all__ = ["calibrate"]
+__all__ = ["calibrate", "prior_bias"]
 
 MIN_ROWS = 100
+
+
+def prior_bias(data: Path, labels: Sequence[str], power: float) -> list[float] | None:
+    """The bias that makes up for rare labels (Menon et al. 2021, arXiv 2007.07314).
+
+    Args:
+        data (`Path`): Built instruction data; labels of its training split are counted.
+        labels (`Sequence[str]`): The labels, in order.
+        power (`float`):
+            0 leaves rare labels as unlikely as they are, 1 takes all labels for equally likely.
+
+    Returns:
+        `list[float]`: Minus `power` times the logarithm of each label's share, with mean 0; `None`
+        where `power` is 0.
+    """
+    if not power:
+        return None
+    counts = Counter(row["label"] for row in read_split(data, "train").select_columns("label"))
+    rarity = -np.log([max(counts[label], 1) for label in labels])
+    return [round(float(bias), 4) for bias in power * (rarity - rarity.mean())]
 
 
 def calibrate(model_dir: Path, data: Path, attributes: str = "off") -> float:
     """Fits the temperature of label likelihoods to the validation split, and saves it.
 
-    Fewer than `MIN_ROWS` rows cannot tell it, and leave it as it is.
+    Fewer than `MIN_ROWS` rows cannot tell it, and leave it as it is. The model's `label_bias` stays
+    out of it.
 
     Args:
         model_dir (`Path`): A model folder.
@@ -34,6 +60,7 @@ def calibrate(model_dir: Path, data: Path, attributes: str = "off") -> float:
     if len(scored.targets) < MIN_ROWS:
         return config.label_temperature
     scores = np.log(np.maximum(scored.probabilities, 1e-30))
+    scores -= np.array(config.label_bias or [0.0] * scores.shape[1])
     grid = np.geomspace(0.25, 8, 101)
     losses = [_likelihood_loss(scores / temperature, scored.targets) for temperature in grid]
     best = float(grid[int(np.argmin(losses))])

@@ -154,7 +154,7 @@ class FaceObjective(nn.Module):
     def _decoded(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
         """Answers of the real heads: expression, landmarks, age, gender, race."""
         face = self.face
-        tokens = face.get_task_tokens(face.fusion(maps))
+        tokens = face.get_task_tokens(face.fusion(maps), maps[-1])
         heads = (face.landmark_head, face.age_head, face.gender_head, face.race_head)
         rest = [head(tokens[:, row]) for head, row in zip(heads, (0, 4, 5, 6), strict=True)]
         return [face.expression_head(tokens[:, 7]), *rest]
@@ -296,7 +296,7 @@ def train_face(
     torch.manual_seed(stage.seed)
     model = FaceObjective(stage)
     if start is not None:
-        model.face.load_state_dict(FaceXFormerModel.from_pretrained(start).state_dict())
+        model.face = FaceXFormerModel.from_pretrained(start, config=model.face.config)
     average = _Average(model, stage.ema_decay)
     arguments = TrainingArguments(
         output_dir=str(work_dir),

@@ -64,14 +64,15 @@ def build_from_scratch(
         unpack_encoders(parts, scratch, work_dir)
         parts = work_dir
     stages = face_stages(scratch["face"])
-    tables = _Tables(data, parts, stages[0].model["image_size"])
+    tables = _Tables(data, parts)
     built = _once(parts / "ferplus", lambda out: _build_instructions(data, tables.landmarks(), out))
     face = parts / "face"
     if not face.exists():
         _teach_stages(stages, tables, parts)
     tower = face
     if scratch["tower"] != "face":
-        tower = _once(parts / "tower", lambda out: _teach_tower(scratch["tower"], tables, out))
+        crops = partial(tables.fairface, stages[0].model["image_size"])
+        tower = _once(parts / "tower", lambda out: _teach_tower(scratch["tower"], crops(), out))
     base = _once(work_dir / "base", lambda out: assemble(scratch, face, tower, built, out))
     return base, built
 
@@ -117,20 +118,20 @@ def unpack_encoders(model_dir: Path, scratch: dict[str, Any], work_dir: Path) ->
 class _Tables:
     """The face tables, read when a stage first asks for them."""
 
-    def __init__(self, data: Path, work_dir: Path, size: int) -> None:
-        self.data, self.work_dir, self.size = data, work_dir, size
+    def __init__(self, data: Path, work_dir: Path) -> None:
+        self.data, self.work_dir = data, work_dir
 
     def landmarks(self) -> Path:
         """The file with FERPlus' landmarks."""
         return landmark_cache(self.data / "ferplus", self.work_dir)
 
-    def ferplus(self, usage: str) -> FaceTable:
-        """One official split of FERPlus."""
-        return ferplus_table(self.data / "ferplus", self.work_dir, usage, self.size)
+    def ferplus(self, usage: str, size: int) -> FaceTable:
+        """One official split of FERPlus, in crops of this side."""
+        return ferplus_table(self.data / "ferplus", self.work_dir, usage, size)
 
-    def fairface(self) -> FaceTable:
-        """FairFace's training faces."""
-        return fairface_table(self.data / "fairface", self.work_dir, self.size)
+    def fairface(self, size: int) -> FaceTable:
+        """FairFace's training faces, in crops of this side."""
+        return fairface_table(self.data / "fairface", self.work_dir, size)
 
 
 def _once(out: Path, make: Callable[[Path], object]) -> Path:
@@ -178,14 +179,15 @@ def face_stages(settings: dict[str, Any] | list[dict[str, Any]]) -> list[FaceSta
 
 
 def _teach_face(stage: FaceStage, tables: "_Tables", start: Path | None, out: Path) -> None:
-    train, validation = tables.ferplus("Training"), tables.ferplus("PublicTest")
-    train_face(stage, train, tables.fairface(), validation, out, _checkpoints(out), start)
+    size = stage.model["image_size"]
+    train, validation = tables.ferplus("Training", size), tables.ferplus("PublicTest", size)
+    train_face(stage, train, tables.fairface(size), validation, out, _checkpoints(out), start)
 
 
-def _teach_tower(settings: dict[str, Any], tables: _Tables, out: Path) -> None:
+def _teach_tower(settings: dict[str, Any], faces: FaceTable, out: Path) -> None:
     """A generic tower: what it learns of faces holds no expression, neither votes nor landmarks."""
     stage = FaceStage(**(settings | {"landmark_weight": 0.0, "decoder_start": 2.0}))
-    train_face(stage, tables.fairface(), None, None, out, _checkpoints(out))
+    train_face(stage, faces, None, None, out, _checkpoints(out))
 
 
 def _checkpoints(out: Path) -> Path:

@@ -24,7 +24,7 @@ from emo_llama.loading import load_model
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
 from emo_llama.recognizer import EmotionRecognizer
 from emo_llama.training.arguments import RecipeArguments
-from emo_llama.training.calibration import calibrate
+from emo_llama.training.calibration import calibrate, prior_bias
 from emo_llama.training.card import write_card
 from emo_llama.training.features import stored_encoders
 from emo_llama.training.feed import Feed, feed
@@ -251,6 +251,8 @@ def _save(
 ) -> dict[str, Any] | None:
     """Writes the model, calibrates and scores it; the report, where there is a validation split."""
     shutil.rmtree(out, ignore_errors=True)
+    labels = [label for _, label in sorted(model.config.id2label.items())]
+    model.config.label_bias = prior_bias(data, labels, recipe.prior_correction)
     model.eval().save_pretrained(out)
     processor.save_pretrained(out)
     if "validation" not in splits(data):

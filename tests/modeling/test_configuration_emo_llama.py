@@ -29,7 +29,7 @@ def test_defaults_are_the_seven_billion_architecture():
         {"face_config": None},
         {"compress": "grid:3", "attribute_prompt": "given", "label_temperature": 1.7},
         {"conv_tower": True},
-        {"id2label": {0: "calm", 1: "glad"}},
+        {"id2label": {0: "calm", 1: "glad"}, "label_bias": [0.5, -0.5]},
     ],
 )
 def test_saving_and_loading_changes_nothing(overrides, tmp_path):
@@ -52,6 +52,11 @@ def test_all_patches_of_a_pyramid_need_the_grid():
     config = tiny_config(conv_tower=True, compress="all", vision_grid_size=None)
     with pytest.raises(ValueError, match="needs vision_grid_size"):
         _ = config.num_tokens_per_frame
+
+
+def test_the_label_bias_has_a_number_for_each_label():
+    with pytest.raises(Exception, match="3 numbers for 2 labels"):
+        tiny_config(id2label={0: "calm", 1: "glad"}, label_bias=[0.0, 0.1, 0.2])
 
 
 def test_face_tokens_must_suffice_for_both_kinds():

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from emo_llama.errors import DataFormatError
+from emo_llama.modeling import FaceXFormerModel
 from emo_llama.testing import tiny_face_config
 from emo_llama.training.augmentation import MIRROR, AugmentedFaces, augment
 from emo_llama.training.face import FaceBatches, FaceStage, train_face
@@ -84,6 +85,29 @@ def test_a_cut_run_ends_like_a_whole_one(tmp_path):
     whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "cut"))
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, msg=name)
+
+
+def test_a_further_stage_may_add_the_pooled_map(tmp_path):
+    """What the network knew stays; the way from the pooled map is fresh and is taught."""
+    train = face_table(32)
+    first = stage(epochs=1, sizes=[[0.0, 32]])
+    train_face(first, train, None, None, tmp_path / "first", tmp_path / "first-work")
+    settings = {"epochs": 1, "decoder_start": 0.0, "learning_rate": 1e-5, "sizes": [[0.0, 32]]}
+    second = stage(**settings)
+    second.model["use_pooled_map"] = True
+    places = (tmp_path / "second", tmp_path / "second-work", tmp_path / "first")
+    train_face(second, train, None, None, *places)
+    before, after = (FaceXFormerModel.from_pretrained(tmp_path / x) for x in ("first", "second"))
+    for name, value in before.named_parameters():
+        torch.testing.assert_close(after.get_parameter(name), value, atol=1e-3, rtol=0, msg=name)
+    pixels = torch.rand(2, 3, 32, 32)
+    plain = after.encode(pixels)[1]
+    with torch.no_grad():
+        bias = torch.zeros(8, after.config.hidden_size)
+        bias[7] = 1  # the expression token's alone
+        after.pooled_projection.bias += bias.flatten()
+    torch.testing.assert_close(after.encode(pixels)[1] - plain, bias.expand(2, -1, -1))
+    torch.testing.assert_close(after(pixels).task_tokens, after.encode(pixels)[1])
 
 
 def test_ferplus_rows_become_crops(tmp_path, write_ferplus, monkeypatch):

@@ -28,7 +28,8 @@ from emo_llama.training.scratch import changed_settings, train_tokenizer, unpack
 @pytest.mark.slow
 def test_train_teaches_what_is_not_frozen(recipe, tmp_path):
     out = tmp_path / "embedded"
-    assert main(["train", "--config", str(recipe()), "--export_to", str(out)]) == 0
+    settings = str(recipe(prior_correction=0.5))
+    assert main(["train", "--config", settings, "--export_to", str(out)]) == 0
     before = load_file(tmp_path / "start" / "model.safetensors")
     after = load_file(out / "model.safetensors")
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -39,6 +40,7 @@ def test_train_teaches_what_is_not_frozen(recipe, tmp_path):
     assert json.loads((out / "validation.json").read_text())["n"] == 8
     model, _ = load_model(out)
     assert 0.25 <= model.config.label_temperature <= 8
+    assert len(set(model.config.label_bias)) > 1
 
 
 @pytest.mark.slow
@@ -88,11 +90,13 @@ def test_scores_before_and_after_stand_side_by_side(recipe, capsys):
 def test_another_label_set_begins_uncalibrated():
     model = tiny_model()
     model.config.label_temperature = 2.0
+    model.config.label_bias = [0.0] * 8
     adopt_labels(model, list(FERPLUS))
-    assert model.config.label_temperature == 2.0
+    assert model.config.label_temperature == 2.0 and model.config.label_bias == [0.0] * 8
     adopt_labels(model, ["calm", "bored"])
     assert model.config.id2label == {0: "calm", 1: "bored"}
     assert (model.config.label2id["bored"], model.config.label_temperature) == (1, 1.0)
+    assert model.config.label_bias is None
 
 
 def test_whole_clips_cannot_be_shown(tmp_path):
