@@ -53,6 +53,9 @@ class FaceXFormerConfig(PreTrainedConfig):
         use_pooled_map (`bool`, *optional*, defaults to `False`):
             Add a projection of the backbone's pooled deepest map to every task token, so that a
             small decoder need not carry it. The reference does not.
+        use_mirror (`bool`, *optional*, defaults to `False`):
+            Look at the mirrored crop as well, at twice the cost, and average what both tell: the
+            map, landmarks, and all task tokens that have no side. The reference does not.
         untrained_heads (`list[str]`, *optional*, defaults to `[]`):
             Heads of this checkpoint that no data has taught, so that nobody reads their output.
         initializer_range (`float`, *optional*, defaults to 0.02):
@@ -100,6 +103,7 @@ class FaceXFormerConfig(PreTrainedConfig):
     num_segmentation_classes: int = 11
     num_expressions: int = 0
     use_pooled_map: bool = False
+    use_mirror: bool = False
     untrained_heads: list[str] | tuple[str, ...] = ()
     initializer_range: float = 0.02
 
@@ -118,13 +122,19 @@ class FaceXFormerConfig(PreTrainedConfig):
 
         Raises:
             `ValueError`:
-                If `hidden_size` or `image_size` cannot be divided as the decoder needs it.
+                If landmarks cannot be mirrored as `use_mirror` asks, or `hidden_size` or
+                `image_size` cannot be divided as the decoder needs it.
         """
         inner = self.num_attention_heads * self.attention_downsample_rate
         if self.hidden_size % 8 or self.hidden_size % inner:
             raise ValueError(
                 f"hidden_size={self.hidden_size} must be divisible by 8 and by num_attention_heads "
                 f"* attention_downsample_rate = {inner}. Choose another width or number of heads."
+            )
+        if self.use_mirror and self.num_landmarks != 68:
+            raise ValueError(
+                "use_mirror knows the mirrored order of 68 landmarks, not of "
+                f"{self.num_landmarks}. Switch it off."
             )
         if self.image_size % 4:
             raise ValueError(

@@ -2,10 +2,10 @@
 """The face network: backbone taps, fusion, two-way decoder and one head a task.
 
 Decides how a face crop becomes a feature map, task tokens and predictions (FaceXFormer, arXiv
-2403.12960; written from its equations). It leaves out training, face detection and cropping. Two
+2403.12960; written from its equations). It leaves out training, face detection and cropping. Three
 things that the reference lacks are made where the configuration asks for them: an expression token
-with its head (`num_expressions`), and a short way from the deepest map to the tokens
-(`use_pooled_map`).
+with its head (`num_expressions`), a short way from the deepest map to the tokens
+(`use_pooled_map`), and a second look at the mirrored crop (`use_mirror`).
 """
 
 import math
@@ -19,6 +19,20 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_facexformer import FaceXFormerConfig
+
+# Which landmark stands where when the face is mirrored (iBUG 68).
+LANDMARK_MIRROR = (
+    *range(16, -1, -1),
+    *range(26, 16, -1),
+    *range(27, 31),
+    *range(35, 30, -1),
+    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
+    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),
+    *(64, 63, 62, 61, 60, 67, 66, 65),
+)
+# Task tokens that should not change when the face is mirrored: attributes, age, gender and race.
+# Expression is the fifth, where there is one.
+SYMMETRIC_TASKS = (2, 4, 5, 6)
 
 
 @dataclass
@@ -330,14 +344,31 @@ class FaceXFormerModel(PreTrainedModel):
                 `feature_map` (B, d, h, w), `task_tokens` (B, 7 or 8, d)
             and `landmarks` (B, 68, 2) in [-1, 1].
         """
+        feature_map, task_tokens, landmarks, *_ = self._look(pixel_values)
+        return feature_map, task_tokens, landmarks
+
+    def _look(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """As `encode`, and mask tokens (B, S, d) and the decoded map (B, h * w, d) with it."""
+        if not self.config.use_mirror:
+            return self._look_once(pixel_values)
+        both = self._look_once(torch.cat([pixel_values, pixel_values.flip(-1)]))
+        straight, mirrored = zip(*(states.chunk(2) for states in both), strict=True)
+        feature_map = (straight[0] + mirrored[0].flip(-1)) / 2
+        tokens = straight[1].clone()
+        same = list(SYMMETRIC_TASKS) + ([7] if self.config.num_expressions else [])
+        tokens[:, same] = (tokens[:, same] + mirrored[1][:, same]) / 2
+        back = mirrored[2][:, list(LANDMARK_MIRROR)] * mirrored[2].new_tensor([-1, 1])
+        return feature_map, tokens, (straight[2] + back) / 2, *straight[3:]
+
+    def _look_once(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """As `_look`, at the crop alone."""
         maps = self.get_backbone_maps(pixel_values)
         feature_map = self.fusion(maps)
-        task_tokens = self.get_task_tokens(feature_map, maps[-1])
-        return (
-            feature_map,
-            task_tokens,
-            self.landmark_head(task_tokens[:, 0]).unflatten(-1, (-1, 2)),
-        )
+        tokens, image = self._decode(feature_map)
+        task_tokens = self._task_tokens(tokens, maps[-1])
+        landmarks = self.landmark_head(task_tokens[:, 0]).unflatten(-1, (-1, 2))
+        mask_tokens = tokens[:, 7 : 7 + self.config.num_segmentation_classes]
+        return feature_map, task_tokens, landmarks, mask_tokens, image
 
     def get_task_tokens(self, feature_map: torch.Tensor, last_map: torch.Tensor) -> torch.Tensor:
         """The decoder's answer to a fused map.
@@ -380,15 +411,11 @@ class FaceXFormerModel(PreTrainedModel):
         Returns:
             [`FaceXFormerOutput`]: Maps, tokens and predictions.
         """
-        maps = self.get_backbone_maps(pixel_values)
-        feature_map = self.fusion(maps)
-        tokens, image = self._decode(feature_map)
-        task_tokens = self._task_tokens(tokens, maps[-1])
-        mask_tokens = tokens[:, 7 : 7 + self.config.num_segmentation_classes]
+        feature_map, task_tokens, landmarks, mask_tokens, image = self._look(pixel_values)
         output = FaceXFormerOutput(
             feature_map=feature_map,
             task_tokens=task_tokens,
-            landmarks=self.landmark_head(task_tokens[:, 0]).unflatten(-1, (-1, 2)),
+            landmarks=landmarks,
             head_pose=self.pose_head(task_tokens[:, 1]),
             attribute_logits=self.attribute_head(task_tokens[:, 2]),
             visibility_logits=self.visibility_head(task_tokens[:, 3]),

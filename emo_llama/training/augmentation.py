@@ -9,16 +9,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-# Which landmark stands where when the face is mirrored (iBUG 68).
-MIRROR = (
-    *range(16, -1, -1),
-    *range(26, 16, -1),
-    *range(27, 31),
-    *range(35, 30, -1),
-    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
-    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),
-    *(64, 63, 62, 61, 60, 67, 66, 65),
-)
+from emo_llama.modeling.modeling_facexformer import LANDMARK_MIRROR
 
 
 def augment(
@@ -54,7 +45,7 @@ def augment(
     moved = torch.linalg.solve(
         matrix, (landmarks - shift.transpose(1, 2)).transpose(1, 2)
     ).transpose(1, 2)
-    moved = torch.where(mirror[:, None, None] < 0, moved[:, list(MIRROR)], moved)
+    moved = torch.where(mirror[:, None, None] < 0, moved[:, list(LANDMARK_MIRROR)], moved)
     images = (
         (images - 0.5) * uniform(0.8, 1.2)[:, None, None, None]
         + 0.5
@@ -103,7 +94,7 @@ class AugmentedFaces:
         key = f"{self.seed} {self.epoch} {rows.get('messages')}".encode() + pixels.numpy().tobytes()
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(zlib.crc32(key))  # of the CPU alone
-            nowhere = torch.zeros(len(images), len(MIRROR), 2)
+            nowhere = torch.zeros(len(images), len(LANDMARK_MIRROR), 2)
             changed, _ = augment(pixels / 255, nowhere, self.size)
         arrays = iter((changed[:, 0] * 255).round().to(torch.uint8).numpy())
         pictures = [

@@ -168,12 +168,14 @@ def face_stages(settings: dict[str, Any] | list[dict[str, Any]]) -> list[FaceSta
         settings (`dict` or `list[dict]`): As in [`build_from_scratch`].
 
     Returns:
-        `list[FaceStage]`: Each with the settings of those before it, where it has none of its own.
+        `list[FaceStage]`: Each with the settings of those before it, where it has none of its own;
+        so too within `model`.
     """
     merged: dict[str, Any] = {}
     stages = []
     for stage in settings if isinstance(settings, list) else [settings]:
-        merged = merged | stage
+        model = merged.get("model", {}) | stage.get("model", {})
+        merged = merged | stage | {"model": model}
         stages.append(FaceStage(**merged))
     return stages
 

@@ -13,9 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from emo_llama.errors import DataFormatError
-from emo_llama.modeling import FaceXFormerModel
+from emo_llama.modeling import FaceXFormerConfig, FaceXFormerModel
+from emo_llama.modeling.modeling_facexformer import LANDMARK_MIRROR
 from emo_llama.testing import tiny_face_config
-from emo_llama.training.augmentation import MIRROR, AugmentedFaces, augment
+from emo_llama.training.augmentation import AugmentedFaces, augment
 from emo_llama.training.face import FaceBatches, FaceStage, train_face
 from emo_llama.training.face_data import FaceTable, fairface_table, ferplus_table
 
@@ -50,7 +51,36 @@ def stage(**overrides) -> FaceStage:
 
 
 def test_mirroring_twice_gives_the_face_back():
-    assert [MIRROR[MIRROR[i]] for i in range(68)] == list(range(68))
+    assert [LANDMARK_MIRROR[LANDMARK_MIRROR[i]] for i in range(68)] == list(range(68))
+
+
+def test_with_its_mirror_a_face_has_no_side():
+    """A mirrored crop has the mirrored map and landmarks, and the same tokens of no side."""
+    torch.manual_seed(0)
+    config = tiny_face_config(num_expressions=8, use_mirror=True)
+    model = FaceXFormerModel(config).eval()
+    pixels = torch.rand(2, 3, config.image_size, config.image_size)
+    with torch.no_grad():
+        maps, tokens, points = model.encode(pixels)
+        other_maps, other_tokens, other_points = model.encode(pixels.flip(-1))
+        everything = model(pixels)
+        config.use_mirror = False
+        plain = model(pixels)
+    torch.testing.assert_close(other_maps, maps.flip(-1))
+    same = [2, 4, 5, 6, 7]
+    torch.testing.assert_close(other_tokens[:, same], tokens[:, same])
+    assert not torch.allclose(other_tokens[:, 0], tokens[:, 0])
+    mirrored = points[:, list(LANDMARK_MIRROR)] * torch.tensor([-1, 1])
+    torch.testing.assert_close(other_points, mirrored)
+    torch.testing.assert_close(everything.landmarks, points)
+    torch.testing.assert_close(everything.expression_logits, model.expression_head(tokens[:, 7]))
+    assert not torch.allclose(everything.expression_logits, plain.expression_logits)
+    torch.testing.assert_close(everything.segmentation_logits, plain.segmentation_logits)
+
+
+def test_only_known_landmarks_can_be_mirrored():
+    with pytest.raises(Exception, match="68 landmarks, not of 5"):
+        FaceXFormerConfig(num_landmarks=5, use_mirror=True)
 
 
 def test_landmarks_follow_their_pixels():

@@ -22,7 +22,12 @@ from emo_llama.testing import tiny_model, tiny_processor
 from emo_llama.training.instructions import label_set, training_rows
 from emo_llama.training.parts import adopt_labels
 from emo_llama.training.recipe import parse_recipe, scratch_settings
-from emo_llama.training.scratch import changed_settings, train_tokenizer, unpack_encoders
+from emo_llama.training.scratch import (
+    changed_settings,
+    face_stages,
+    train_tokenizer,
+    unpack_encoders,
+)
 
 
 @pytest.mark.slow
@@ -85,6 +90,14 @@ def test_scores_before_and_after_stand_side_by_side(recipe, capsys):
     out = capsys.readouterr().out
     assert out.index("before on") < out.index("after on") < out.index("finished model")
     assert out.count("is / named") == 2
+
+
+def test_a_face_stage_adds_to_the_one_before():
+    first = {"epochs": 3, "balance": 0.3, "model": {"image_size": 80, "hidden_size": 64}}
+    one, two = face_stages([first, {"epochs": 5, "model": {"image_size": 96}}])
+    assert (one.epochs, one.model) == (3, first["model"])
+    assert (two.epochs, two.balance) == (5, 0.3)
+    assert two.model == {"image_size": 96, "hidden_size": 64}
 
 
 def test_another_label_set_begins_uncalibrated():
