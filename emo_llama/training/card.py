@@ -67,7 +67,7 @@ _SCORES = Template(
 | $split | $rule | $n | $war | $uar | $macro_f1 |
 
 In per cent, with 95% intervals (Wilson for accuracy, bootstrap for the others), by the likelihood
-of each label's text. $chosen
+of each label's text$point. $chosen
 Command: `emo-llama eval --data BUILT --split validation --model DIR$asked`.
 
 | label | recall | n |
@@ -146,6 +146,11 @@ def write_card(
     values = {"seed": sft.seed, "tower": recipe.tower, "switch": recipe.face_info_mining}
     values |= _of_data(data) | _of_model(model) | {"start": _public_name(start)}
     values["asked"] = "" if recipe.attributes == "off" else f" --attributes {recipe.attributes}"
+    values["point"] = (
+        f", made up for rare labels (`prior_correction: {recipe.prior_correction}`)"
+        if recipe.prior_correction
+        else ""
+    )
     values["minutes"] = _minutes(model_dir.parent)
     values |= {key: Template(part).substitute(values) for key, part in text.items()}
     values["scores"] = (

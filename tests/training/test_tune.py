@@ -41,7 +41,8 @@ def test_train_teaches_what_is_not_frozen(recipe, tmp_path):
     assert not any(".face_model." in name or ".vision_tower." in name for name in changed)
     assert any(".face_info_mining." in name for name in changed)
     assert any(".language_model." in name for name in changed)
-    assert (out / "README.md").read_text().count("| happiness |") == 1
+    card = (out / "README.md").read_text()
+    assert card.count("| happiness |") == 1 and "(`prior_correction: 0.5`)" in card
     assert json.loads((out / "validation.json").read_text())["n"] == 8
     model, _ = load_model(out)
     assert 0.25 <= model.config.label_temperature <= 8
