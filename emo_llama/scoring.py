@@ -45,7 +45,8 @@ class LabelScorer:
         self.prompt = render_prompt(processor, category_question(self.labels))
         self.ids, self.mask = self._label_ids()
         config = model.config
-        bias = dict(zip(config.id2label.values(), config.label_bias or (), strict=False))
+        names = [name for _, name in sorted(config.id2label.items())]  # a file has 10 before 2
+        bias = dict(zip(names, config.label_bias or (), strict=False))
         self.bias = torch.tensor([bias.get(label, 0.0) for label in self.labels]).double()
 
     def score(

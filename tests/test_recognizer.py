@@ -99,6 +99,16 @@ def test_the_label_bias_of_the_checkpoint_is_used(processor, picture) -> None:
     assert biased.sum() == pytest.approx(1)
 
 
+def test_each_of_eleven_labels_has_its_own_bias(processor, picture, tmp_path) -> None:
+    """A saved configuration lists its labels as text: 0, 1, 10, 2."""
+    names = [f"label {number}" for number in range(11)]
+    config = tiny_config(id2label=dict(enumerate(names)), label_bias=[0.1 * n for n in range(11)])
+    tiny_model(config).save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    model, _ = load_model(tmp_path)
+    assert LabelScorer(model, processor, names).bias.tolist() == pytest.approx(config.label_bias)
+
+
 def test_no_pictures_give_no_rows(recognizer) -> None:
     assert recognizer.score_labels([]).shape == (0, 8)
 

@@ -71,8 +71,8 @@ def build_from_scratch(
         _teach_stages(stages, tables, parts)
     tower = face
     if scratch["tower"] != "face":
-        crops = partial(tables.fairface, stages[0].model["image_size"])
-        tower = _once(parts / "tower", lambda out: _teach_tower(scratch["tower"], crops(), out))
+        size = stages[0].model["image_size"]
+        tower = _once(parts / "tower", partial(_teach_tower, scratch["tower"], tables, size))
     base = _once(work_dir / "base", lambda out: assemble(scratch, face, tower, built, out))
     return base, built
 
@@ -186,10 +186,10 @@ def _teach_face(stage: FaceStage, tables: "_Tables", start: Path | None, out: Pa
     train_face(stage, train, tables.fairface(size), validation, out, _checkpoints(out), start)
 
 
-def _teach_tower(settings: dict[str, Any], faces: FaceTable, out: Path) -> None:
+def _teach_tower(settings: dict[str, Any], tables: _Tables, size: int, out: Path) -> None:
     """A generic tower: what it learns of faces holds no expression, neither votes nor landmarks."""
     stage = FaceStage(**(settings | {"landmark_weight": 0.0, "decoder_start": 2.0}))
-    train_face(stage, faces, None, None, out, _checkpoints(out))
+    train_face(stage, tables.fairface(size), None, None, out, _checkpoints(out))
 
 
 def _checkpoints(out: Path) -> Path:
