@@ -163,7 +163,7 @@ def score_split(
             columns = _columns(recognizer.labels, first["labels"])
         if any((row["labels"], row["rule"]) != (first["labels"], first["rule"]) for row in batch):
             raise DataFormatError("the rows of one split must share label set and rule")
-        pictures = [image.convert("RGB") for row in batch for image in row["images"]]
+        pictures = [_as_rgb(image) for row in batch for image in row["images"]]
         scores = recognizer.score_labels(pictures, batch_size=batch_size)[:, columns]
         ends = np.cumsum([len(row["images"]) for row in batch])[:-1]
         parts += [frames.mean(axis=0) for frames in np.split(scores, ends)]
@@ -171,6 +171,11 @@ def score_split(
     if not first:
         raise DataFormatError("expected rows in the split, found none. Build the data set again.")
     return ScoredSplit(np.stack(parts), np.array(targets), first["labels"], first["rule"])
+
+
+def _as_rgb(image: Any) -> Any:
+    """A picture in colour; whatever stands in for one as it is."""
+    return image.convert("RGB") if isinstance(image, Image.Image) else image
 
 
 def _batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:

@@ -5,13 +5,13 @@ Decides what `label_temperature` and `label_bias` of a tuned model are.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from emo_llama.evaluation.split import read_split, score_split
-from emo_llama.recognizer import EmotionRecognizer
+from emo_llama.evaluation.split import ScoredSplit, read_split
+from emo_llama.modeling import EmoLlamaConfig
 
 __all__ = ["calibrate", "prior_bias"]
 
@@ -38,35 +38,30 @@ def prior_bias(data: Path, labels: Sequence[str], power: float) -> list[float] |
     return [round(float(bias), 4) for bias in power * (rarity - rarity.mean())]
 
 
-def calibrate(model_dir: Path, data: Path, attributes: str = "off") -> float:
-    """Fits the temperature of label likelihoods to the validation split, and saves it.
+def calibrate(scored: ScoredSplit, config: EmoLlamaConfig) -> ScoredSplit:
+    """Fits the temperature of label likelihoods to a scored split.
 
     Fewer than `MIN_ROWS` rows cannot tell it, and leave it as it is. The model's `label_bias` stays
     out of it.
 
     Args:
-        model_dir (`Path`): A model folder.
-        data (`Path`): Built instruction data; its validation split is read.
-        attributes (`str`, *optional*, defaults to `"off"`): As the model is asked.
+        scored ([`ScoredSplit`]): The validation split under the model.
+        config ([`EmoLlamaConfig`]): Of the model; its `label_temperature` is set
+            (Guo et al. 2017, arXiv 1706.04599).
 
     Returns:
-        `float`: The temperature (Guo et al. 2017, arXiv 1706.04599).
+        [`ScoredSplit`]: As the model scores the split from now on.
     """
-    recognizer = EmotionRecognizer.from_pretrained(
-        model_dir, detector="none", attributes=attributes
-    )
-    scored = score_split(recognizer, read_split(data, "validation"))
-    config: Any = recognizer.model.config
     if len(scored.targets) < MIN_ROWS:
-        return config.label_temperature
-    scores = np.log(np.maximum(scored.probabilities, 1e-30))
-    scores -= np.array(config.label_bias or [0.0] * scores.shape[1])
+        return scored
+    before, bias = config.label_temperature, np.array(config.label_bias or 0.0)
+    scores = np.log(np.maximum(scored.probabilities, 1e-30)) - bias
     grid = np.geomspace(0.25, 8, 101)
     losses = [_likelihood_loss(scores / temperature, scored.targets) for temperature in grid]
-    best = float(grid[int(np.argmin(losses))])
-    config.label_temperature = round(best * config.label_temperature, 4)
-    config.save_pretrained(model_dir)
-    return config.label_temperature
+    config.label_temperature = round(float(grid[int(np.argmin(losses))]) * before, 4)
+    scores = scores * before / config.label_temperature + bias
+    likely = np.exp(scores - scores.max(1, keepdims=True))
+    return replace(scored, probabilities=likely / likely.sum(1, keepdims=True))
 
 
 def _likelihood_loss(scores: np.ndarray, targets: np.ndarray) -> float:

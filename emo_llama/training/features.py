@@ -1,8 +1,9 @@
 """Answers of the frozen encoders, computed once and kept on disk.
 
 Where neither the vision tower nor the face network learns, each picture gives the same features in
-every epoch and in every run over the same encoders. Decides what is kept, how it is known that it
-belongs to these encoders and pictures, and what stands in for the encoders while the rest learns.
+every epoch and in every run over the same encoders. Decides what is kept of each encoder, how it is
+known that it belongs to these weights and pictures, and what stands in for the encoders while the
+rest learns.
 The pictures come from [`emo_llama.training.pictures`].
 """
 
@@ -34,11 +35,25 @@ from emo_llama.training.processes import on_main
 
 __all__ = ["FeatureStore", "StoredPictures", "store_features", "stored_encoders"]
 
-FORMAT = 1
+FORMAT = 2
 FACTS, DTYPES, DONE = "features.json", "dtypes.json", "done"
 MASK = "face_mask"
 FACE_ARRAYS = ("feature_map", "task_tokens", "landmarks")
 BATCH = 64
+MATTERLESS = {
+    "vision_tower": {"do_face_crop", "face_size", "face_image_mean", "face_image_std"},
+    "face_model": {
+        "do_face_crop",
+        "vision_input",
+        "size",
+        "do_resize",
+        "do_pad",
+        "do_center_crop",
+        "image_mean",
+        "image_std",
+    },
+}
+"""Settings of the image processor that change nothing for an encoder: those of the other one."""
 
 
 class FeatureStore(NamedTuple):
@@ -91,29 +106,37 @@ def store_features(
         model ([`EmoLlamaForConditionalGeneration`]): Its tower and face network must be frozen.
         processor ([`EmoLlamaProcessor`]): Prepares the pictures.
         pictures ([`NumberedPictures`]): The pictures, and what is changed in each of their views.
-        root (`Path`): Each combination of encoders and pictures has a folder of its own in it.
+        root (`Path`): Each encoder has a folder of its own in it, for these pictures.
 
     Returns:
-        [`FeatureStore`]: A row for each view of each picture.
+        [`FeatureStore`]: A row for each view of each picture, of both encoders.
 
     Raises:
         UsageError: An encoder is trained, or the folder holds something else.
     """
-    encoders = {"vision_tower": model.model.vision_tower, "face_model": model.model.face_model}
-    for name, encoder in encoders.items():
-        if encoder is not None and any(p.requires_grad for p in encoder.parameters()):
+    arrays: dict[str, np.ndarray] = {}
+    dtypes: dict[str, str] = {}
+    for part in MATTERLESS:
+        encoder = getattr(model.model, part)
+        if encoder is None:
+            continue
+        if any(p.requires_grad for p in encoder.parameters()):
             raise UsageError(
-                f"feature_cache: {name} is trained, so that its features change. Name it in "
+                f"feature_cache: {part} is trained, so that its features change. Name it in "
                 "`frozen`, or leave feature_cache out."
             )
-    key = _fingerprint(model, processor, pictures)
-    folder = root / key[:16]
-    on_main(partial(_finish, model, processor, pictures, folder, key))
-    return _open(folder, key)
+        key = _fingerprint(part, encoder, processor, pictures)
+        folder = root / key[:16]
+        on_main(partial(_finish, part, encoder, processor, pictures, folder, key))
+        kept = _open(folder, key)
+        arrays |= kept.arrays
+        dtypes |= kept.dtypes
+    return FeatureStore(arrays, dtypes)
 
 
 def _finish(
-    model: EmoLlamaForConditionalGeneration,
+    part: str,
+    encoder: nn.Module,
     processor: EmoLlamaProcessor,
     pictures: NumberedPictures,
     folder: Path,
@@ -123,7 +146,7 @@ def _finish(
     if (folder / FACTS).is_file():
         return
     unfinished = folder.with_name(f"{folder.name}.part")
-    _fill(model, processor, pictures, unfinished)
+    _fill(part, encoder, processor, pictures, unfinished)
     dtypes = json.loads((unfinished / DTYPES).read_text(encoding="utf-8"))
     facts = {"format": FORMAT, "key": key, "dtypes": dtypes}
     (unfinished / FACTS).write_text(json.dumps(facts, indent=2), encoding="utf-8")
@@ -145,28 +168,24 @@ def _open(folder: Path, key: str) -> FeatureStore:
 
 
 def _fingerprint(
-    model: EmoLlamaForConditionalGeneration,
-    processor: EmoLlamaProcessor,
-    pictures: NumberedPictures,
+    part: str, encoder: Any, processor: EmoLlamaProcessor, pictures: NumberedPictures
 ) -> str:
     """One digest of all that the features depend on: weights, settings, pictures and changes."""
-    digest = hashlib.sha256(json.dumps([FORMAT, pictures.key()]).encode())
+    digest = hashlib.sha256(json.dumps([FORMAT, part, pictures.key()]).encode())
     images = processor.image_processor.to_dict()
+    images = {name: value for name, value in images.items() if name not in MATTERLESS[part]}
     digest.update(json.dumps(images, sort_keys=True, default=str).encode())
-    for encoder in (model.model.vision_tower, model.model.face_model):
-        if encoder is None:
-            digest.update(b"none")
-            continue
-        settings = {k: v for k, v in encoder.config.to_dict().items() if k != "_name_or_path"}
-        digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-        for name, tensor in sorted(encoder.state_dict().items()):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(_bits(tensor).tobytes())
+    settings = {k: v for k, v in encoder.config.to_dict().items() if k != "_name_or_path"}
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(_bits(tensor).tobytes())
     return digest.hexdigest()
 
 
 def _fill(
-    model: EmoLlamaForConditionalGeneration,
+    part: str,
+    encoder: nn.Module,
     processor: EmoLlamaProcessor,
     pictures: NumberedPictures,
     folder: Path,
@@ -176,21 +195,19 @@ def _fill(
     mark = folder / DONE
     done = int(mark.read_text(encoding="utf-8")) if mark.is_file() else 0
     arrays: dict[str, np.ndarray] = {}
-    encoders = [part for part in (model.model.vision_tower, model.model.face_model) if part]
-    for encoder in encoders:
-        encoder.eval().to(PartialState().device)
+    home = next(encoder.parameters()).device
+    encoder.eval().to(PartialState().device)
     starts = range(done, len(pictures), BATCH)
-    for start in tqdm(starts, desc="features", unit_scale=BATCH, unit=" pictures", disable=None):
+    for start in tqdm(starts, desc=part, unit_scale=BATCH, unit=" pictures", disable=None):
         images = pictures.load(range(start, min(start + BATCH, len(pictures))))
-        features = _encode(model, processor, images)
+        features = _encode(part, encoder, processor, images)
         if not arrays:
             arrays = _arrays(folder, features, len(pictures), is_new=done == 0)
         for name, rows in features.items():
             arrays[name][start : start + len(images)] = _bits(rows)
             arrays[name].flush()  # type: ignore[attr-defined]
         mark.write_text(str(start + len(images)), encoding="utf-8")
-    for encoder in encoders:
-        encoder.to(model.lm_head.weight.device)
+    encoder.to(home)
 
 
 def _arrays(
@@ -217,20 +234,16 @@ def _arrays(
 
 @torch.inference_mode()
 def _encode(
-    model: EmoLlamaForConditionalGeneration, processor: EmoLlamaProcessor, images: list[Any]
+    part: str, encoder: Any, processor: EmoLlamaProcessor, images: list[Any]
 ) -> dict[str, torch.Tensor]:
-    """What the frozen encoders say of some pictures, as the model itself runs them."""
-    tower, face = model.model.vision_tower, model.model.face_model
+    """What a frozen encoder says of some pictures, as the model itself runs it."""
     inputs = processor.image_processor(images, return_tensors="pt")
-    features = {}
-    if tower is not None:
-        pixels = inputs["pixel_values"].to(tower.device, tower.dtype)
-        features["vision_states"] = tower(pixels, return_dict=True).last_hidden_state
-    if face is not None:
-        crops = inputs["face_pixel_values"].to(face.device, face.dtype)
-        features |= dict(zip(FACE_ARRAYS, face.encode(crops), strict=True))
-        features[MASK] = inputs[MASK]
-    return features
+    if part == "vision_tower":
+        pixels = inputs["pixel_values"].to(encoder.device, encoder.dtype)
+        return {"vision_states": encoder(pixels, return_dict=True).last_hidden_state}
+    crops = inputs["face_pixel_values"].to(encoder.device, encoder.dtype)
+    features = dict(zip(FACE_ARRAYS, encoder.encode(crops), strict=True))
+    return features | {MASK: inputs[MASK]}
 
 
 def _bits(tensor: torch.Tensor) -> np.ndarray:

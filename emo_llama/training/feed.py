@@ -24,7 +24,7 @@ from emo_llama.training.pictures import NumberedPictures, number_pictures
 from emo_llama.training.rows import InstructionCollator, ShownRows, with_leads
 from emo_llama.training.sampling import balanced_weights
 
-__all__ = ["Feed", "feed"]
+__all__ = ["Feed", "feed", "picture_sentences"]
 
 SENTENCES_AT_ONCE = 256
 
@@ -84,12 +84,12 @@ def feed(
     if recipe.feature_cache is not None or recipe.attributes == "predicted":
         views = recipe.feature_views if recipe.feature_cache is not None else 1
         kept_change = change if recipe.feature_cache is not None else None
-        numbered, pictures = number_pictures(rows, views, kept_change, sft.seed)
+        numbered, pictures = number_pictures(rows, views, kept_change)
         if recipe.feature_cache is not None:
             store = store_features(model, processor, pictures, Path(recipe.feature_cache))
         if recipe.attributes == "predicted":
             check_attributes(model)
-            sentences = _sentences(model, processor, pictures, store)
+            sentences = picture_sentences(model, processor, pictures, store)
             leads = [sentences[images[len(images) // 2]] for images in numbered["images"]]
         if store is not None:
             rows, shown = numbered, ShownRows(views=pictures.views, seed=sft.seed)
@@ -108,13 +108,23 @@ def feed(
     return Feed(rows.with_transform(shown), collator, weights, store)
 
 
-def _sentences(
+def picture_sentences(
     model: EmoLlamaForConditionalGeneration,
     processor: EmoLlamaProcessor,
     pictures: NumberedPictures,
     store: FeatureStore | None,
 ) -> Sequence[str]:
-    """The attribute sentence of each picture, from its first view."""
+    """The attribute sentence of each picture, from its first view.
+
+    Args:
+        model ([`EmoLlamaForConditionalGeneration`]): With a face network.
+        processor ([`EmoLlamaProcessor`]): Prepares the pictures.
+        pictures ([`NumberedPictures`]): The pictures.
+        store ([`FeatureStore`], *optional*): What the face network has said of them.
+
+    Returns:
+        `Sequence[str]`: By number; empty where there is no face.
+    """
     sentences: list[str] = []
     every = range(len(pictures.places))
     for start in range(0, len(every), SENTENCES_AT_ONCE):

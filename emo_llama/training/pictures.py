@@ -14,7 +14,10 @@ __all__ = ["NumberedPictures", "number_pictures"]
 
 
 class NumberedPictures:
-    """Pictures of a data set in the order of their first row, and the views that are shown of each.
+    """Pictures of a data set, and the views that are shown of each.
+
+    They depend on the files alone, not on the order of the rows or a seed, so that every run over
+    the same pictures has the same.
 
     Args:
         rows (`datasets.Dataset`): With `images`.
@@ -22,7 +25,6 @@ class NumberedPictures:
         digests (`list[bytes]`): Of the file of each.
         views (`int`): How often each is changed at random; one view without changes.
         change ([`AugmentedFaces`], *optional*): The random changes.
-        seed (`int`): Of the changes.
     """
 
     def __init__(
@@ -32,10 +34,9 @@ class NumberedPictures:
         digests: list[bytes],
         views: int,
         change: AugmentedFaces | None,
-        seed: int,
     ) -> None:
         self.rows, self.places, self.digests = rows, places, digests
-        self.views, self.change, self.seed = views if change is not None else 1, change, seed
+        self.views, self.change = views if change is not None else 1, change
 
     def __len__(self) -> int:
         return self.views * len(self.places)
@@ -47,7 +48,7 @@ class NumberedPictures:
             `list`: Of plain values.
         """
         digest = hashlib.sha256(b"".join(self.digests)).hexdigest()
-        return [digest, self.views, None if self.change is None else self.change.size, self.seed]
+        return [digest, self.views, None if self.change is None else self.change.size]
 
     def load(self, numbers: Sequence[int]) -> list[PILImage.Image]:
         """Some views as pictures.
@@ -63,40 +64,35 @@ class NumberedPictures:
         pictures = [images[at] for images, (_, at) in zip(shown, places, strict=True)]
         if self.change is None:
             return pictures
-        change = replace(self.change, seed=self.seed, epoch=numbers[0])
+        change = replace(self.change, seed=0, epoch=numbers[0])
         changed = change({"images": [[picture] for picture in pictures]})["images"]
         return [picture for (picture,) in changed]
 
 
 def number_pictures(
-    rows: Dataset, views: int, change: AugmentedFaces | None, seed: int
+    rows: Dataset, views: int, change: AugmentedFaces | None
 ) -> tuple[Dataset, NumberedPictures]:
-    """Numbers the pictures of instruction rows; equal files have one number.
+    """Numbers the pictures of instruction rows in the order of their digests; equal files have one.
 
     Args:
         rows (`datasets.Dataset`): With `images`.
         views (`int`): Views of each picture, where they are changed.
         change ([`AugmentedFaces`], *optional*): The random changes.
-        seed (`int`): Of the changes.
 
     Returns:
         `tuple[datasets.Dataset, NumberedPictures]`: The rows, their `images` now numbers,
         and the pictures.
     """
-    numbers: dict[bytes, int] = {}
-    places: list[tuple[int, int]] = []
-    column: list[list[int]] = []
     files = rows.select_columns(["images"]).cast_column("images", List(Image(decode=False)))
-    for row, item in enumerate(files):
-        found = []
-        for at, file in enumerate(item["images"]):
-            digest = hashlib.sha256(file["bytes"]).digest()
-            if digest not in numbers:
-                numbers[digest] = len(places)
-                places.append((row, at))
-            found.append(numbers[digest])
-        column.append(found)
-    pictures = NumberedPictures(rows, places, list(numbers), views, change, seed)
+    seen = [[hashlib.sha256(f["bytes"]).digest() for f in item["images"]] for item in files]
+    places: dict[bytes, tuple[int, int]] = {}
+    for row, digests in enumerate(seen):
+        for at, digest in enumerate(digests):
+            places.setdefault(digest, (row, at))
+    order = sorted(places)
+    numbers = {digest: number for number, digest in enumerate(order)}
+    pictures = NumberedPictures(rows, [places[d] for d in order], order, views, change)
+    column = [[numbers[digest] for digest in digests] for digests in seen]
     numbered = rows.remove_columns("images").add_column(
         "images", column, feature=List(Value("int64"))
     )

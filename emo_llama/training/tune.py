@@ -18,7 +18,7 @@ from transformers import EarlyStoppingCallback
 from trl import ModelConfig, SFTConfig, get_peft_config
 
 from emo_llama.errors import UsageError
-from emo_llama.evaluation.split import read_split, score_split, split_report
+from emo_llama.evaluation.split import split_report
 from emo_llama.labels import label_name
 from emo_llama.loading import load_model
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
@@ -41,6 +41,7 @@ from emo_llama.training.trainer import (
     add_expression_head,
     drop_expression_head,
 )
+from emo_llama.training.validation import SPLIT, score_validation
 
 REPORT = "validation.json"
 ANSWERS = "validation-answers.npz"
@@ -125,10 +126,10 @@ def _conclude(
     """The export, and the scores."""
     if recipe.export_to is not None:
         _replace(finished, Path(recipe.export_to))
-    if "validation" not in splits(data):
+    if SPLIT not in splits(data):
         return Trained(finished)
     after = json.loads((finished / REPORT).read_text(encoding="utf-8"))
-    before = None if recipe.scratch is not None else _score(source, data, recipe.attributes)
+    before = None if recipe.scratch is not None else _score_start(source, data, recipe)
     return Trained(finished, before, after)
 
 
@@ -194,13 +195,13 @@ def _feeds(
     fed = feed(data, recipe, sft, model, processor)
     if sft.eval_strategy == "no":
         return fed, None
-    if "validation" not in splits(data):
+    if SPLIT not in splits(data):
         raise UsageError(
             f"{data}: no split validation to evaluate on. Set eval_strategy: no and "
             "early_stopping_patience: 0, or build data that have one."
         )
     offset = 0 if fed.store is None else fed.store.end()
-    return fed, feed(data, recipe, sft, model, processor, "validation", offset)
+    return fed, feed(data, recipe, sft, model, processor, SPLIT, offset)
 
 
 def _teach(
@@ -255,26 +256,34 @@ def _save(
     model.config.label_bias = prior_bias(data, labels, recipe.prior_correction)
     model.eval().save_pretrained(out)
     processor.save_pretrained(out)
-    if "validation" not in splits(data):
+    if SPLIT not in splits(data):
         return None
-    calibrate(out, data, recipe.attributes)
-    report = _score(out, data, recipe.attributes, out.with_name(ANSWERS))
+    recognizer = _recognizer(out, recipe.attributes)
+    cache = None if recipe.feature_cache is None else Path(recipe.feature_cache)
+    scored = score_validation(recognizer, data, cache)
+    scored = calibrate(scored, recognizer.model.config)
+    recognizer.model.config.save_pretrained(out)
+    answers = {"probabilities": scored.probabilities, "targets": scored.targets}
+    np.savez(out.with_name(ANSWERS), **answers)
+    report = split_report(scored)
     (out / REPORT).write_text(json.dumps(report, indent=2), encoding="utf-8")
     return report
 
 
-def _score(
-    source: str | Path | None, data: Path, attributes: str = "off", answers: Path | None = None
+def _score_start(
+    source: str | Path | None, data: Path, recipe: RecipeArguments
 ) -> dict[str, Any] | None:
-    """The report of a model on the validation split; `None` where it does not know the labels."""
-    recognizer = EmotionRecognizer.from_pretrained(source, detector="none", attributes=attributes)
+    """The report of the model that training began with; `None` where the labels are new to it."""
+    recognizer = _recognizer(source, recipe.attributes)
     known = {label_name(label) for label in recognizer.labels}
     if not known.issuperset(map(label_name, label_set(data))):
         return None
-    scored = score_split(recognizer, read_split(data, "validation"))
-    if answers is not None:
-        np.savez(answers, probabilities=scored.probabilities, targets=scored.targets)
-    return split_report(scored)
+    return split_report(score_validation(recognizer, data))
+
+
+def _recognizer(model: str | Path | None, attributes: str) -> EmotionRecognizer:
+    """What scores a folder's model on whole pictures."""
+    return EmotionRecognizer.from_pretrained(model, detector="none", attributes=attributes)
 
 
 def _replace(finished: Path, out: Path) -> None:

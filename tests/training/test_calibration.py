@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from emo_llama.evaluation.split import read_split, score_split
+from emo_llama.evaluation.split import read_split
 from emo_llama.labels import FERPLUS
 from emo_llama.recognizer import EmotionRecognizer
 from emo_llama.testing import tiny_model, tiny_processor
 from emo_llama.training import calibration
 from emo_llama.training.calibration import calibrate, prior_bias
+from emo_llama.training.validation import score_validation
 
 
 def test_rare_labels_gain_what_they_lack(ferplus_build):
@@ -26,18 +27,24 @@ def test_a_label_that_training_never_shows_has_a_finite_bias(ferplus_build):
     assert np.isfinite(prior_bias(ferplus_build[0], ("happiness", "boredom"), 1.0)).all()
 
 
-def test_the_bias_stays_out_of_the_temperature(ferplus_build, tmp_path, monkeypatch):
+def test_the_bias_stays_out_of_the_temperature(ferplus_build, monkeypatch):
     monkeypatch.setattr(calibration, "MIN_ROWS", 1)
     found = []
     for bias in (None, [3.0, -3.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]):
-        folder = tmp_path / str(bias is None)
         model = tiny_model()
         model.config.label_bias = bias
-        model.save_pretrained(folder)
-        tiny_processor().save_pretrained(folder)
-        found.append(calibrate(folder, ferplus_build[0]))
-        recognizer = EmotionRecognizer.from_pretrained(folder, detector="none")
-        assert recognizer.model.config.label_temperature == found[-1] != 1.0
-    assert found[0] == found[1]
-    scored = score_split(recognizer, read_split(ferplus_build[0], "validation"))
-    assert set(scored.probabilities.argmax(1)) == {0}
+        recognizer = EmotionRecognizer(model, tiny_processor())
+        fitted = calibrate(score_validation(recognizer, ferplus_build[0]), model.config)
+        found.append(model.config.label_temperature)
+        again = score_validation(EmotionRecognizer(model, tiny_processor()), ferplus_build[0])
+        np.testing.assert_allclose(fitted.probabilities, again.probabilities, rtol=1e-6)
+    assert found[0] == found[1] != 1.0
+    assert set(again.probabilities.argmax(1)) == {0}
+
+
+def test_few_rows_leave_the_temperature_as_it_is(ferplus_build):
+    model = tiny_model()
+    scored = score_validation(EmotionRecognizer(model, tiny_processor()), ferplus_build[0])
+    assert len(scored.targets) < calibration.MIN_ROWS
+    assert calibrate(scored, model.config) is scored
+    assert model.config.label_temperature == 1.0

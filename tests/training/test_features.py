@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 from emo_llama.annotate.template import TemplateAnnotator
@@ -12,12 +14,15 @@ from emo_llama.cli import main
 from emo_llama.dataset_builders.build import build_folder
 from emo_llama.dataset_builders.dfew import Dfew
 from emo_llama.errors import UsageError
+from emo_llama.recognizer import EmotionRecognizer
 from emo_llama.testing import tiny_model, tiny_processor
 from emo_llama.training import features
+from emo_llama.training.augmentation import AugmentedFaces
 from emo_llama.training.features import store_features
 from emo_llama.training.instructions import training_rows
 from emo_llama.training.parts import freeze
 from emo_llama.training.pictures import number_pictures
+from emo_llama.training.validation import score_validation
 
 SETTINGS = {
     "max_steps": 6,
@@ -68,11 +73,14 @@ def test_losses_are_those_without_a_cache(tune, ferplus_build, tmp_path):
     cached = tune(ferplus_build[0], "cached", feature_cache=str(tmp_path / "cache"))
     assert len(plain) == SETTINGS["max_steps"]
     assert cached == pytest.approx(plain, rel=1e-5)
-    (folder,) = (tmp_path / "cache").iterdir()
-    written = (folder / "vision_states.npy").stat().st_mtime_ns
+    kept = sorted((tmp_path / "cache").glob("*/*.npy"))
+    assert len(kept) == 2 * 5  # of the split that is learned from, and of the one that is scored
+    written = [path.stat().st_mtime_ns for path in kept]
     again = tune(ferplus_build[0], "again", feature_cache=str(tmp_path / "cache"))
     assert again == cached
-    assert (folder / "vision_states.npy").stat().st_mtime_ns == written
+    tune(ferplus_build[0], "seed", feature_cache=str(tmp_path / "cache"), seed=3)
+    assert sorted((tmp_path / "cache").glob("*/*.npy")) == kept
+    assert [path.stat().st_mtime_ns for path in kept] == written
     finished = load_file(tmp_path / "cached" / "model" / "model.safetensors")
     for name, tensor in load_file(tmp_path / "start" / "model.safetensors").items():
         if ".vision_tower." in name or ".face_model." in name:
@@ -111,12 +119,12 @@ def parts(ferplus_build):
     model = tiny_model()
     freeze(model, ["vision_tower", "face_model"])
     rows = training_rows(ferplus_build[0], 1.0, 0)
-    return model, tiny_processor(), number_pictures(rows, 1, None, 0)[1]
+    return model, tiny_processor(), number_pictures(rows, 1, None)[1]
 
 
 def test_one_picture_is_kept_once_for_all_its_rows(parts, ferplus_build):
     rows = training_rows(ferplus_build[0], 1.0, 0)
-    numbered, pictures = number_pictures(rows, 3, None, 0)
+    numbered, pictures = number_pictures(rows, 3, None)
     assert len(pictures) < len(rows)
     first = pictures.load([numbered["images"][5][0]])[0]
     assert first.tobytes() == rows[5]["images"][0].tobytes()
@@ -128,12 +136,45 @@ def test_other_weights_have_another_folder(parts, tmp_path):
     with torch.no_grad():
         next(model.model.face_model.parameters()).add_(1.0)
     store_features(model, processor, pictures, tmp_path)
+    assert len(list(tmp_path.glob("*/vision_states.npy"))) == 1
+    assert len(list(tmp_path.glob("*/task_tokens.npy"))) == 2
+
+
+def test_an_encoder_is_asked_once_whatever_stands_beside_it(parts, tmp_path):
+    model, processor, pictures = parts
+    whole = store_features(model, processor, pictures, tmp_path)
+    model.model.vision_tower = None
+    faces = store_features(model, processor, pictures, tmp_path)
+    assert faces.arrays.keys() == whole.arrays.keys() - {"vision_states"}
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_pictures_are_numbered_alike_in_any_order(ferplus_build):
+    """So that runs with other seeds find the features of these."""
+    change = AugmentedFaces(32)
+    first, second = (
+        number_pictures(training_rows(ferplus_build[0], 1.0, seed), 2, change) for seed in (0, 1)
+    )
+    assert first[1].key() == second[1].key()
+    assert first[0]["images"] != second[0]["images"]
+    for one, other in zip(first[1].load(range(6)), second[1].load(range(6)), strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def test_stored_pictures_are_scored_as_the_pictures_are(ferplus_build, tmp_path):
+    recognizer = EmotionRecognizer(tiny_model(), tiny_processor(), attributes="predicted")
+    plain = score_validation(recognizer, ferplus_build[0])
+    stored = score_validation(recognizer, ferplus_build[0], tmp_path)
+    np.testing.assert_allclose(stored.probabilities, plain.probabilities, atol=1e-6)
+    assert (stored.targets == plain.targets).all()
+    assert list(tmp_path.glob("*/task_tokens.npy"))
+    image = Image.new("RGB", (48, 48))
+    assert recognizer.score_labels([image]).shape == (1, 8)  # pictures are pictures again
 
 
 def test_a_folder_of_other_weights_is_refused(parts, tmp_path):
     store_features(*parts, tmp_path)
-    (facts,) = tmp_path.glob("*/features.json")
+    facts = next(tmp_path.glob("*/features.json"))
     facts.write_text(facts.read_text().replace('"key": "', '"key": "0'))
     with pytest.raises(UsageError, match="features of other weights.*name another feature_cache"):
         store_features(*parts, tmp_path)
@@ -143,21 +184,23 @@ def test_what_was_cut_off_goes_on(parts, tmp_path, monkeypatch):
     whole = store_features(*parts, tmp_path / "whole")
     monkeypatch.setattr(features, "BATCH", 8)
     encode, calls = features._encode, []
+    batches = -(-len(parts[2]) // 8)
+    stop = batches + 3  # in the face network, behind the whole vision tower
 
     def fails(*args):
         calls.append(1)
-        if len(calls) == 3:
+        if len(calls) == stop:
             raise KeyboardInterrupt
         return encode(*args)
 
     monkeypatch.setattr(features, "_encode", fails)
     with pytest.raises(KeyboardInterrupt):
         store_features(*parts, tmp_path / "cut")
-    (folder,) = (tmp_path / "cut").iterdir()
-    assert (folder.suffix, (folder / "done").read_text()) == (".part", "16")
+    (folder,) = (tmp_path / "cut").glob("*.part")
+    assert (folder / "done").read_text() == "16"
     store = store_features(*parts, tmp_path / "cut")
     every = torch.arange(len(parts[2]))
-    assert len(calls) == 1 + -(-len(every) // 8)
+    assert len(calls) == 1 + 2 * batches
     for name in whole.arrays:
         torch.testing.assert_close(store.read(name, every), whole.read(name, every))
 

@@ -1,0 +1,84 @@
+"""Scores a model on the validation split of its data: before the tuning, and when it is finished.
+
+Where a recipe keeps features on disk, those of this split are kept as well, and every run over the
+same encoders reads them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import load_dataset
+
+from emo_llama.dataset_builders.base import CONFIGS
+from emo_llama.evaluation.split import ScoredSplit, read_split, score_split
+from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
+from emo_llama.recognizer import EmotionRecognizer
+from emo_llama.scoring import LabelScorer
+from emo_llama.training.features import StoredPictures, store_features, stored_encoders
+from emo_llama.training.feed import picture_sentences
+from emo_llama.training.pictures import number_pictures
+
+__all__ = ["SPLIT", "score_validation"]
+
+SPLIT = "validation"
+
+
+def score_validation(
+    recognizer: EmotionRecognizer, data: Path, cache: Path | None = None
+) -> ScoredSplit:
+    """Scores the validation split of built instruction data.
+
+    Args:
+        recognizer ([`EmotionRecognizer`]): What is scored; it takes whole pictures for faces.
+        data (`Path`): The built folder.
+        cache (`Path`, *optional*):
+            Where features of the encoders are kept, as [`store_features`] takes it; they are stored
+            first where need be.
+
+    Returns:
+        [`ScoredSplit`]: Probabilities and truth, the same with and without stored features.
+    """
+    if cache is None:
+        return score_split(recognizer, read_split(data, SPLIT))
+    model, processor = recognizer.model.requires_grad_(False), recognizer.processor
+    rows = load_dataset(str(data), CONFIGS[0], split=SPLIT)
+    numbered, pictures = number_pictures(rows, 1, None)
+    store = store_features(model, processor, pictures, cache)
+    leads = None
+    if recognizer.attributes == "predicted":
+        leads = picture_sentences(model, processor, pictures, store)
+    shown = (
+        row | {"images": [np.full((1, 1, 1), number) for number in row["images"]]}
+        for row in numbered
+    )
+    images = processor.image_processor
+    try:
+        processor.image_processor = StoredPictures(store)
+        with stored_encoders(model, [store]):
+            scorer = _NumberScorer(model, processor, recognizer.labels, leads)
+            return score_split(scorer, shown)
+    finally:
+        processor.image_processor = images
+
+
+class _NumberScorer:
+    """Scores stored pictures by their numbers."""
+
+    def __init__(
+        self,
+        model: EmoLlamaForConditionalGeneration,
+        processor: EmoLlamaProcessor,
+        labels: tuple[str, ...],
+        leads: Sequence[str] | None,
+    ) -> None:
+        self.labels, self.leads = labels, leads
+        self.scorer = LabelScorer(model, processor, labels)
+
+    def score_labels(self, images: Sequence[Any], *, batch_size: int = 64) -> np.ndarray:
+        """Arrays of one number -> (n, n_labels)."""
+        leads = None
+        if self.leads is not None:
+            leads = [self.leads[int(image.item())] for image in images]
+        return self.scorer.score(images, None, batch_size, leads)
