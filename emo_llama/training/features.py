@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from accelerate import PartialState
+from filelock import FileLock
 from torch import nn
 from tqdm import tqdm
 from transformers import BatchFeature
@@ -142,17 +143,22 @@ def _finish(
     folder: Path,
     key: str,
 ) -> None:
-    """Fills a folder unless it is there; it has its final name when it is whole."""
-    if (folder / FACTS).is_file():
-        return
-    unfinished = folder.with_name(f"{folder.name}.part")
-    _fill(part, encoder, processor, pictures, unfinished)
-    dtypes = json.loads((unfinished / DTYPES).read_text(encoding="utf-8"))
-    facts = {"format": FORMAT, "key": key, "dtypes": dtypes}
-    (unfinished / FACTS).write_text(json.dumps(facts, indent=2), encoding="utf-8")
-    for name in (DTYPES, DONE):
-        (unfinished / name).unlink()
-    unfinished.replace(folder)
+    """Fills a folder unless it is there; it has its final name when it is whole.
+
+    Runs beside each other wait for the one that fills it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f"{folder.name}.lock")):
+        if (folder / FACTS).is_file():
+            return
+        unfinished = folder.with_name(f"{folder.name}.part")
+        _fill(part, encoder, processor, pictures, unfinished)
+        dtypes = json.loads((unfinished / DTYPES).read_text(encoding="utf-8"))
+        facts = {"format": FORMAT, "key": key, "dtypes": dtypes}
+        (unfinished / FACTS).write_text(json.dumps(facts, indent=2), encoding="utf-8")
+        for name in (DTYPES, DONE):
+            (unfinished / name).unlink()
+        unfinished.replace(folder)
 
 
 def _open(folder: Path, key: str) -> FeatureStore:

@@ -1,6 +1,8 @@
 """Frozen encoders' answers on disk: the same losses, and never those of other weights."""
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -146,7 +148,27 @@ def test_an_encoder_is_asked_once_whatever_stands_beside_it(parts, tmp_path):
     model.model.vision_tower = None
     faces = store_features(model, processor, pictures, tmp_path)
     assert faces.arrays.keys() == whole.arrays.keys() - {"vision_states"}
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("*/features.json"))) == 2
+
+
+def test_two_runs_beside_each_other_share_one_folder(parts, tmp_path, monkeypatch):
+    """The second waits for the first, and encodes nothing."""
+    encode, calls = features._encode, []
+
+    def slow(*args):
+        calls.append(1)
+        time.sleep(0.05)
+        return encode(*args)
+
+    monkeypatch.setattr(features, "_encode", slow)
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(store_features, *parts, tmp_path) for _ in range(2)]
+        first, second = (run.result() for run in runs)
+    every = torch.arange(len(parts[2]))
+    for name in first.arrays:
+        assert torch.equal(first.read(name, every), second.read(name, every))
+    assert len(calls) == 2 * -(-len(every) // features.BATCH)
+    assert not list(tmp_path.glob("*.part"))
 
 
 def test_pictures_are_numbered_alike_in_any_order(ferplus_build):
