@@ -3,8 +3,7 @@
 Where neither the vision tower nor the face network learns, each picture gives the same features in
 every epoch and in every run over the same encoders. Decides what is kept of each encoder, how it is
 known that it belongs to these weights and pictures, and what stands in for the encoders while the
-rest learns.
-The pictures come from [`emo_llama.training.pictures`].
+rest learns. The pictures come from [`emo_llama.training.pictures`].
 """
 
 import hashlib
@@ -41,7 +40,7 @@ FACTS, DTYPES, DONE = "features.json", "dtypes.json", "done"
 MASK = "face_mask"
 FACE_ARRAYS = ("feature_map", "task_tokens", "landmarks")
 BATCH = 64
-MATTERLESS = {
+UNREAD = {
     "vision_tower": {"do_face_crop", "face_size", "face_image_mean", "face_image_std"},
     "face_model": {
         "do_face_crop",
@@ -54,7 +53,7 @@ MATTERLESS = {
         "image_std",
     },
 }
-"""Settings of the image processor that change nothing for an encoder: those of the other one."""
+"""Settings of the image processor that change nothing for an encoder, by encoder."""
 
 
 class FeatureStore(NamedTuple):
@@ -117,7 +116,7 @@ def store_features(
     """
     arrays: dict[str, np.ndarray] = {}
     dtypes: dict[str, str] = {}
-    for part in MATTERLESS:
+    for part in UNREAD:
         encoder = getattr(model.model, part)
         if encoder is None:
             continue
@@ -179,7 +178,7 @@ def _fingerprint(
     """One digest of all that the features depend on: weights, settings, pictures and changes."""
     digest = hashlib.sha256(json.dumps([FORMAT, part, pictures.key()]).encode())
     images = processor.image_processor.to_dict()
-    images = {name: value for name, value in images.items() if name not in MATTERLESS[part]}
+    images = {name: value for name, value in images.items() if name not in UNREAD[part]}
     digest.update(json.dumps(images, sort_keys=True, default=str).encode())
     settings = {k: v for k, v in encoder.config.to_dict().items() if k != "_name_or_path"}
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())

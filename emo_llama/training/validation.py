@@ -4,6 +4,7 @@ Where a recipe keeps features on disk, those of this split are kept as well, and
 same encoders reads them.
 """
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,14 +54,10 @@ def score_validation(
         row | {"images": [np.full((1, 1, 1), number) for number in row["images"]]}
         for row in numbered
     )
-    images = processor.image_processor
-    try:
-        processor.image_processor = StoredPictures(store)
-        with stored_encoders(model, [store]):
-            scorer = _NumberScorer(model, processor, recognizer.labels, leads)
-            return score_split(scorer, shown)
-    finally:
-        processor.image_processor = images
+    processor = copy.copy(processor)
+    processor.image_processor = StoredPictures(store)
+    with stored_encoders(model, [store]):
+        return score_split(_NumberScorer(model, processor, recognizer.labels, leads), shown)
 
 
 class _NumberScorer:
