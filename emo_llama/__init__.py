@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from emo_llama.recognizer import EmotionRecognizer
+    from emo_llama.recognition.recognizer import EmotionRecognizer
     from emo_llama.records import Face, FrameFace, Result
 
 __all__ = ["EmotionRecognizer", "Face", "FrameFace", "Result", "__version__"]
 
 _HOMES = {
-    "EmotionRecognizer": "emo_llama.recognizer",
+    "EmotionRecognizer": "emo_llama.recognition.recognizer",
     "Face": "emo_llama.records",
     "FrameFace": "emo_llama.records",
     "Result": "emo_llama.records",

@@ -1,8 +1,11 @@
 """Loads a model of this project from a folder or the Hub, with messages for what can be wrong."""
 
 import os
+import re
 from pathlib import Path
 
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from transformers import PreTrainedConfig
 
@@ -14,6 +17,8 @@ from emo_llama.modeling import (
 )
 
 EMBEDDED_MODEL = Path(__file__).parent / "assets" / "emo-llama-tiny"
+_REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "README.md")
 
 
 def load_model(
@@ -56,6 +61,36 @@ def load_model(
             "or convert the model again."
         )
     return model, processor
+
+
+def find_model(model: str | Path | None = None) -> Path:
+    """The folder of a model.
+
+    Args:
+        model (`str` or `Path`, *optional*, defaults to the embedded model):
+            A folder, or the id of a Hub repository, which is downloaded unless it is in the cache.
+
+    Returns:
+        `Path`: A folder with a `config.json`.
+
+    Raises:
+        ModelNotFoundError: There is none.
+    """
+    folder = EMBEDDED_MODEL if model is None else Path(model)
+    if model is not None and not folder.exists() and _REPO_ID.fullmatch(str(model)):
+        try:
+            folder = Path(snapshot_download(str(model), allow_patterns=list(_MODEL_FILES)))
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+            raise ModelNotFoundError(
+                f"{model!r} is no folder here, and the Hub did not give it: {error} "
+                "Name a folder that holds a model, or an existing repository as team/name."
+            ) from error
+    if not (folder / "config.json").is_file():
+        raise ModelNotFoundError(
+            f"No model in {str(folder)!r}: expected a folder with config.json, model.safetensors "
+            "and processor_config.json, as save_pretrained and emo-llama train write it."
+        )
+    return folder
 
 
 def _check_kind(source: str | os.PathLike) -> None:

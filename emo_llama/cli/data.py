@@ -233,7 +233,7 @@ def _synthetic(args: argparse.Namespace) -> int:
 
 def _strip(args: argparse.Namespace) -> int:
     """Copy a built folder without its pictures."""
-    from emo_llama.dataset_builders.annotations import strip_pictures
+    from emo_llama.dataset_builders.stripping import strip_pictures
 
     strip_pictures(args.folder, args.out)
     _output.data(f"written to {args.out}: no pictures; join_pictures puts a user's own back")

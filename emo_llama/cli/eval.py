@@ -70,7 +70,7 @@ def main(args: argparse.Namespace) -> int:
 
     from emo_llama.evaluation.report import as_page, as_text, versions
     from emo_llama.evaluation.split import SCORER, evaluate_split, read_split
-    from emo_llama.recognizer import EmotionRecognizer
+    from emo_llama.recognition.recognizer import EmotionRecognizer
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -16,7 +16,7 @@ from emo_llama.cli import _output
 from emo_llama.errors import UsageError
 
 if TYPE_CHECKING:
-    from emo_llama.recognizer import EmotionRecognizer
+    from emo_llama.recognition.recognizer import EmotionRecognizer
     from emo_llama.records import Face, Result
     from emo_llama.writing import RecordFile
 
@@ -181,7 +181,7 @@ def _load(job: Job) -> "EmotionRecognizer":
     """Load the recognizer, with transformers' own messages left out."""
     from transformers.utils import logging
 
-    from emo_llama.recognizer import EmotionRecognizer
+    from emo_llama.recognition.recognizer import EmotionRecognizer
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()

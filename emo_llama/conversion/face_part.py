@@ -10,7 +10,7 @@ from typing import Any
 
 from emo_llama.conversion.checkpoints import Tensors, read_shards, shard_files
 from emo_llama.errors import DataFormatError
-from emo_llama.hub.export import find_model
+from emo_llama.loading import find_model
 from emo_llama.modeling import EmoLlamaConfig, EmoLlamaImageProcessor, FaceXFormerConfig
 
 __all__ = ["PREFIX", "FacePart"]

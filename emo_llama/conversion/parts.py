@@ -32,7 +32,7 @@ from transformers.models.instructblip.configuration_instructblip import Instruct
 from transformers.models.instructblip.modeling_instructblip import InstructBlipVisionModel
 
 from emo_llama.errors import DataFormatError, InputNotFoundError
-from emo_llama.hub.export import find_model
+from emo_llama.loading import find_model
 
 __all__ = ["LanguagePart", "TowerPart", "licence"]
 

@@ -6,21 +6,18 @@ name only when it is complete. Uploading is not done here.
 """
 
 import json
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 
 from emo_llama import modeling
 from emo_llama.errors import EmoLlamaError, ModelNotFoundError, UsageError
 from emo_llama.hub.card import model_card
-from emo_llama.loading import EMBEDDED_MODEL
+from emo_llama.loading import find_model
 from emo_llama.modeling import EmoLlamaConfig, EmoLlamaProcessor
 
 __all__ = [
@@ -28,7 +25,6 @@ __all__ = [
     "FACE_AUTO_MAP",
     "complete_folder",
     "export",
-    "find_model",
     "travelling_files",
     "write_config",
     "write_processor",
@@ -45,8 +41,6 @@ FACE_AUTO_MAP = {
     "AutoConfig": "configuration_facexformer.FaceXFormerConfig",
     "AutoModel": "modeling_facexformer.FaceXFormerModel",
 }
-_REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "README.md")
 
 
 def export(model_dir: str | Path | None, out: str | Path) -> Path:
@@ -113,36 +107,6 @@ def travelling_files() -> list[Path]:
     """
     folder = Path(modeling.__file__).parent
     return sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
-
-
-def find_model(model: str | Path | None = None) -> Path:
-    """The folder of a model.
-
-    Args:
-        model (`str` or `Path`, *optional*, defaults to the embedded model):
-            A folder, or the id of a Hub repository, which is downloaded unless it is in the cache.
-
-    Returns:
-        `Path`: A folder with a `config.json`.
-
-    Raises:
-        ModelNotFoundError: There is none.
-    """
-    folder = EMBEDDED_MODEL if model is None else Path(model)
-    if model is not None and not folder.exists() and _REPO_ID.fullmatch(str(model)):
-        try:
-            folder = Path(snapshot_download(str(model), allow_patterns=list(_MODEL_FILES)))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-            raise ModelNotFoundError(
-                f"{model!r} is no folder here, and the Hub did not give it: {error} "
-                "Name a folder that holds a model, or an existing repository as team/name."
-            ) from error
-    if not (folder / "config.json").is_file():
-        raise ModelNotFoundError(
-            f"No model in {str(folder)!r}: expected a folder with config.json, model.safetensors "
-            "and processor_config.json, as save_pretrained and emo-llama train write it."
-        )
-    return folder
 
 
 def _load_config(source: Path) -> EmoLlamaConfig:

@@ -18,11 +18,11 @@ import numpy as np
 
 from emo_llama.errors import UsageError
 from emo_llama.evaluation.comparison import compare, mean_over_runs
-from emo_llama.hub.export import find_model
+from emo_llama.loading import find_model
 from emo_llama.training.arguments import RecipeArguments
-from emo_llama.training.instructions import built_instructions, splits
+from emo_llama.training.data.instructions import built_instructions, splits
 from emo_llama.training.recipe import parse_recipe, scratch_settings
-from emo_llama.training.scratch import build_from_scratch
+from emo_llama.training.scratch.assembling import build_from_scratch
 from emo_llama.training.tune import ANSWERS, REPORT, train
 
 __all__ = ["AXES", "Cell", "Grid", "ablate"]

@@ -21,7 +21,8 @@ class RecipeArguments:
             `lora_modules_to_save`.
         scratch (`dict`, *optional*):
             For a model from scratch: `face`, `tower`, `tokenizer` and `model`; see
-            [`emo_llama.training.scratch`]. Without it training starts from `model_name_or_path`.
+            [`emo_llama.training.scratch.assembling`]. Without it training starts from
+            `model_name_or_path`.
         encoders (`str`, *optional*):
             Work folder of an earlier run whose instruction data and encoders are taken, or a
             finished model of this recipe whose encoders are, so that only the tuning differs.
@@ -35,8 +36,8 @@ class RecipeArguments:
             fresh one or none.
         augment_faces (`int`, *optional*, defaults to 0):
             For data that are face crops: side, in pixels, at which they are shown in grey, each
-            time with the random changes of [`emo_llama.training.augmentation`]. 0 shows them as
-            they are.
+            time with the random changes of [`emo_llama.training.data.augmentation`]. 0 shows them
+            as they are.
         balance (`float`, *optional*, defaults to 0.0):
             How far rows of rare labels are shown more often than they come, by drawing rows with
             replacement: 0 shows each once, 1 all labels equally often.

@@ -19,9 +19,9 @@ from trl import SFTTrainer
 
 from emo_llama.errors import UsageError
 from emo_llama.modeling import EmoLlamaForConditionalGeneration
+from emo_llama.training.data.collator import CLASSES, InstructionCollator
+from emo_llama.training.data.sampling import BalancedSampler
 from emo_llama.training.resume import read_average, write_average
-from emo_llama.training.rows import CLASSES, InstructionCollator
-from emo_llama.training.sampling import BalancedSampler
 
 __all__ = [
     "ExpressionHead",

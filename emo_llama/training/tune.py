@@ -22,19 +22,19 @@ from emo_llama.evaluation.split import split_report
 from emo_llama.labels import label_name
 from emo_llama.loading import load_model
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
-from emo_llama.recognizer import EmotionRecognizer
+from emo_llama.recognition.recognizer import EmotionRecognizer
 from emo_llama.training.arguments import RecipeArguments
 from emo_llama.training.calibration import calibrate, prior_bias
 from emo_llama.training.card import write_card
-from emo_llama.training.features import stored_encoders
-from emo_llama.training.feed import Feed, feed
-from emo_llama.training.instructions import built_instructions, label_set, splits
+from emo_llama.training.data.collator import EpochOfRows
+from emo_llama.training.data.feature_cache import stored_encoders
+from emo_llama.training.data.feed import Feed, feed
+from emo_llama.training.data.instructions import built_instructions, label_set, splits
 from emo_llama.training.parts import adopt_labels, freeze, keep_precise, switch_parts
 from emo_llama.training.processes import make_shardable, on_main, whole_model
 from emo_llama.training.recipe import scratch_settings
 from emo_llama.training.resume import AVERAGE, explained, last_whole_checkpoint
-from emo_llama.training.rows import EpochOfRows
-from emo_llama.training.scratch import build_from_scratch, changed_settings, note_minutes
+from emo_llama.training.scratch.assembling import build_from_scratch, changed_settings, note_minutes
 from emo_llama.training.trainer import (
     InstructionTrainer,
     WeightAverage,

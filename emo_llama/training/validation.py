@@ -15,11 +15,11 @@ from datasets import load_dataset
 from emo_llama.dataset_builders.base import CONFIGS
 from emo_llama.evaluation.split import ScoredSplit, read_split, score_split
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
-from emo_llama.recognizer import EmotionRecognizer
-from emo_llama.scoring import LabelScorer
-from emo_llama.training.features import StoredPictures, store_features, stored_encoders
-from emo_llama.training.feed import picture_sentences
-from emo_llama.training.pictures import number_pictures
+from emo_llama.recognition.recognizer import EmotionRecognizer
+from emo_llama.recognition.scoring import LabelScorer
+from emo_llama.training.data.feature_cache import StoredPictures, store_features, stored_encoders
+from emo_llama.training.data.feed import picture_sentences
+from emo_llama.training.data.pictures import number_pictures
 
 __all__ = ["SPLIT", "score_validation"]
 

@@ -23,7 +23,7 @@ from transformers import (
 from emo_llama.cli import main
 from emo_llama.labels import FERPLUS
 from emo_llama.modeling import EmoLlamaForConditionalGeneration
-from emo_llama.recognizer import EmotionRecognizer
+from emo_llama.recognition.recognizer import EmotionRecognizer
 from emo_llama.testing import tiny_config, tiny_model, tiny_processor
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8))

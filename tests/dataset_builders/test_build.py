@@ -8,9 +8,9 @@ import pytest
 from datasets import load_dataset
 
 from emo_llama.annotate.template import TemplateAnnotator
-from emo_llama.dataset_builders.annotations import strip_pictures
 from emo_llama.dataset_builders.build import BUILDERS, BuildOptions, build_folder
 from emo_llama.dataset_builders.ferplus import VOTES, FerPlus
+from emo_llama.dataset_builders.stripping import strip_pictures
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
 from emo_llama.labels import FERPLUS
 from emo_llama.prompts import category_question

@@ -9,8 +9,8 @@ from PIL import Image
 from emo_llama.annotate.template import TemplateAnnotator
 from emo_llama.cli import main
 from emo_llama.cropping import FaceCropper
-from emo_llama.dataset_builders.annotations import join_pictures, strip_pictures
 from emo_llama.dataset_builders.build import BuildOptions, build_folder
+from emo_llama.dataset_builders.stripping import join_pictures, strip_pictures
 from emo_llama.errors import DataFormatError, UsageError
 from emo_llama.loading import EMBEDDED_MODEL
 

@@ -5,10 +5,11 @@ import shutil
 
 import pytest
 
-from emo_llama import cli
+from emo_llama import cli, loading
 from emo_llama.errors import ModelNotFoundError, UsageError
 from emo_llama.hub import export as hub_export
-from emo_llama.hub.export import export, find_model
+from emo_llama.hub.export import export
+from emo_llama.loading import find_model
 from emo_llama.testing import tiny_model, tiny_processor
 
 
@@ -111,7 +112,7 @@ def test_a_missing_repository_is_named(monkeypatch):
     def refuse(repo_id, **kwargs):
         raise OSError("offline")
 
-    monkeypatch.setattr(hub_export, "snapshot_download", refuse)
+    monkeypatch.setattr(loading, "snapshot_download", refuse)
     with pytest.raises(ModelNotFoundError, match="someone/nothing"):
         find_model("someone/nothing")
 

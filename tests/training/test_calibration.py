@@ -5,7 +5,7 @@ import pytest
 
 from emo_llama.evaluation.split import read_split
 from emo_llama.labels import FERPLUS
-from emo_llama.recognizer import EmotionRecognizer
+from emo_llama.recognition.recognizer import EmotionRecognizer
 from emo_llama.testing import tiny_model, tiny_processor
 from emo_llama.training import calibration
 from emo_llama.training.calibration import calibrate, prior_bias

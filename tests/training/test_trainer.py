@@ -10,16 +10,16 @@ from datasets import Dataset
 from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
 
-from emo_llama.attributes import AGES, GENDERS, RACES, predict_sentences
 from emo_llama.cli import main
 from emo_llama.errors import UsageError
 from emo_llama.loading import load_model
-from emo_llama.recognizer import EmotionRecognizer
+from emo_llama.recognition.attributes import AGES, GENDERS, RACES, predict_sentences
+from emo_llama.recognition.recognizer import EmotionRecognizer
 from emo_llama.testing import tiny_config, tiny_model, tiny_processor
-from emo_llama.training.instructions import training_rows
+from emo_llama.training.data.collator import CLASSES, InstructionCollator, ShownRows, with_leads
+from emo_llama.training.data.instructions import training_rows
 from emo_llama.training.parts import switch_parts
 from emo_llama.training.recipe import parse_recipe
-from emo_llama.training.rows import CLASSES, InstructionCollator, ShownRows, with_leads
 from emo_llama.training.trainer import ExpressionHead
 
 

@@ -9,20 +9,20 @@ from safetensors.torch import load_file
 
 from emo_llama.annotate.template import TemplateAnnotator
 from emo_llama.cli import main
-from emo_llama.dataset_builders.annotations import strip_pictures
 from emo_llama.dataset_builders.build import BuildOptions, build_folder
 from emo_llama.dataset_builders.dfew import Dfew
+from emo_llama.dataset_builders.stripping import strip_pictures
 from emo_llama.dataset_builders.synthetic import draw_face
 from emo_llama.errors import UsageError
 from emo_llama.labels import FERPLUS
 from emo_llama.loading import EMBEDDED_MODEL, load_model
 from emo_llama.modeling import FaceXFormerModel
-from emo_llama.recognizer import EmotionRecognizer
+from emo_llama.recognition.recognizer import EmotionRecognizer
 from emo_llama.testing import tiny_model, tiny_processor
-from emo_llama.training.instructions import label_set, training_rows
+from emo_llama.training.data.instructions import label_set, training_rows
 from emo_llama.training.parts import adopt_labels
 from emo_llama.training.recipe import parse_recipe, scratch_settings
-from emo_llama.training.scratch import (
+from emo_llama.training.scratch.assembling import (
     changed_settings,
     face_stages,
     train_tokenizer,

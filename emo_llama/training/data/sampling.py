@@ -53,7 +53,7 @@ def balanced_weights(classes: Sequence[int] | np.ndarray, power: float) -> np.nd
 
     Example:
     ```python
-    >>> from emo_llama.training.sampling import balanced_weights
+    >>> from emo_llama.training.data.sampling import balanced_weights
 
     >>> balanced_weights([0, 0, 0, 1], power=1).round(2).tolist()
     [0.67, 0.67, 0.67, 2.0]

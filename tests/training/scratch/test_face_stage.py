@@ -16,9 +16,9 @@ from emo_llama.errors import DataFormatError
 from emo_llama.modeling import FaceXFormerConfig, FaceXFormerModel
 from emo_llama.modeling.modeling_facexformer import LANDMARK_MIRROR
 from emo_llama.testing import tiny_face_config
-from emo_llama.training.augmentation import AugmentedFaces, augment
-from emo_llama.training.face import FaceBatches, FaceStage, train_face
-from emo_llama.training.face_data import FaceTable, fairface_table, ferplus_table
+from emo_llama.training.data.augmentation import AugmentedFaces, augment
+from emo_llama.training.scratch.face_stage import FaceBatches, FaceStage, train_face
+from emo_llama.training.scratch.face_tables import FaceTable, fairface_table, ferplus_table
 
 
 def face_table(count: int, size: int = 64, seed: int = 0) -> FaceTable:
@@ -142,7 +142,7 @@ def test_a_further_stage_may_add_the_pooled_map(tmp_path):
 
 def test_ferplus_rows_become_crops(tmp_path, write_ferplus, monkeypatch):
     monkeypatch.setattr(
-        "emo_llama.training.face_data.mesh_landmarks",
+        "emo_llama.training.scratch.face_tables.mesh_landmarks",
         lambda image, border: np.zeros((68, 2), np.float32),
     )
     table = ferplus_table(write_ferplus(), tmp_path, "Training", 64)

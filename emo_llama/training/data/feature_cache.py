@@ -3,7 +3,7 @@
 Where neither the vision tower nor the face network learns, each picture gives the same features in
 every epoch and in every run over the same encoders. Decides what is kept of each encoder, how it is
 known that it belongs to these weights and pictures, and what stands in for the encoders while the
-rest learns. The pictures come from [`emo_llama.training.pictures`].
+rest learns. The pictures come from [`emo_llama.training.data.pictures`].
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from emo_llama.modeling import (
     EmoLlamaImageProcessor,
     EmoLlamaProcessor,
 )
-from emo_llama.training.pictures import NumberedPictures
+from emo_llama.training.data.pictures import NumberedPictures
 from emo_llama.training.processes import on_main
 
 __all__ = ["FeatureStore", "StoredPictures", "store_features", "stored_encoders"]

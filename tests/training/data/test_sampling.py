@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from emo_llama.training.sampling import BalancedSampler, balanced_weights
+from emo_llama.training.data.sampling import BalancedSampler, balanced_weights
 
 CLASSES = np.array([0] * 900 + [1] * 90 + [2] * 10)
 

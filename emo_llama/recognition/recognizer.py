@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from PIL import Image
 
-from emo_llama.answering import Answerer
-from emo_llama.attributes import check_attributes, predict_sentences
 from emo_llama.boxes import Box, clip, grow
 from emo_llama.errors import EmoLlamaError, UsageError
 from emo_llama.faces import Detection, FaceDetector, load_detector
 from emo_llama.loading import load_model
 from emo_llama.media import media_kind, read_image, read_video
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
+from emo_llama.recognition.answering import Answerer
+from emo_llama.recognition.attributes import check_attributes, predict_sentences
+from emo_llama.recognition.scoring import LabelScorer
+from emo_llama.recognition.tracking import FaceTracker, TrackedPerson
 from emo_llama.records import Face, FrameFace, Result, error_record, named_probabilities
-from emo_llama.scoring import LabelScorer
-from emo_llama.tracking import FaceTracker, TrackedPerson
 
 Source = str | os.PathLike | bytes | Image.Image | np.ndarray
 

@@ -3,7 +3,7 @@ import json
 import pytest
 from datasets import load_dataset
 
-from emo_llama.dataset_builders.annotations import join_pictures, strip_pictures
+from emo_llama.dataset_builders.stripping import join_pictures, strip_pictures
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
 
 

@@ -1,8 +1,8 @@
 """How a built row becomes what TRL's collator reads.
 
 Stills are the images of their conversation, the frames of a clip one video in it. Pictures are
-changed at random, or are numbers of what [`emo_llama.training.features`] has stored, and age,
-gender and race stand before the question where that is asked for.
+changed at random, or are numbers of what [`emo_llama.training.data.feature_cache`] has stored, and
+age, gender and race stand before the question where that is asked for.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from emo_llama.prompts import led
-from emo_llama.training.augmentation import AugmentedFaces
+from emo_llama.training.data.augmentation import AugmentedFaces
 
 __all__ = ["CLASSES", "EpochOfRows", "InstructionCollator", "ShownRows", "with_leads"]
 

@@ -32,8 +32,13 @@ from emo_llama.modeling import (
     FaceXFormerModel,
 )
 from emo_llama.modeling.processing_emo_llama import chat_template
-from emo_llama.training.face import MEAN, STD, FaceStage, train_face
-from emo_llama.training.face_data import FaceTable, fairface_table, ferplus_table, landmark_cache
+from emo_llama.training.scratch.face_stage import MEAN, STD, FaceStage, train_face
+from emo_llama.training.scratch.face_tables import (
+    FaceTable,
+    fairface_table,
+    ferplus_table,
+    landmark_cache,
+)
 
 SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<image>", "<video>")
 

@@ -65,7 +65,7 @@ _HOW_TO_JOIN = """
 This copy holds no pictures. Whoever holds the data set puts them back:
 
 ```python
-from emo_llama.dataset_builders.annotations import join_pictures
+from emo_llama.dataset_builders.stripping import join_pictures
 
 rows = join_pictures("this folder", "folder of the official files", "category", "train")
 ```

@@ -16,14 +16,14 @@ from emo_llama.cli import main
 from emo_llama.dataset_builders.build import build_folder
 from emo_llama.dataset_builders.dfew import Dfew
 from emo_llama.errors import UsageError
-from emo_llama.recognizer import EmotionRecognizer
+from emo_llama.recognition.recognizer import EmotionRecognizer
 from emo_llama.testing import tiny_model, tiny_processor
-from emo_llama.training import features
-from emo_llama.training.augmentation import AugmentedFaces
-from emo_llama.training.features import store_features
-from emo_llama.training.instructions import training_rows
+from emo_llama.training.data import feature_cache
+from emo_llama.training.data.augmentation import AugmentedFaces
+from emo_llama.training.data.feature_cache import store_features
+from emo_llama.training.data.instructions import training_rows
+from emo_llama.training.data.pictures import number_pictures
 from emo_llama.training.parts import freeze
-from emo_llama.training.pictures import number_pictures
 from emo_llama.training.validation import score_validation
 
 SETTINGS = {
@@ -153,21 +153,21 @@ def test_an_encoder_is_asked_once_whatever_stands_beside_it(parts, tmp_path):
 
 def test_two_runs_beside_each_other_share_one_folder(parts, tmp_path, monkeypatch):
     """The second waits for the first, and encodes nothing."""
-    encode, calls = features._encode, []
+    encode, calls = feature_cache._encode, []
 
     def slow(*args):
         calls.append(1)
         time.sleep(0.05)
         return encode(*args)
 
-    monkeypatch.setattr(features, "_encode", slow)
+    monkeypatch.setattr(feature_cache, "_encode", slow)
     with ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(store_features, *parts, tmp_path) for _ in range(2)]
         first, second = (run.result() for run in runs)
     every = torch.arange(len(parts[2]))
     for name in first.arrays:
         assert torch.equal(first.read(name, every), second.read(name, every))
-    assert len(calls) == 2 * -(-len(every) // features.BATCH)
+    assert len(calls) == 2 * -(-len(every) // feature_cache.BATCH)
     assert not list(tmp_path.glob("*.part"))
 
 
@@ -204,8 +204,8 @@ def test_a_folder_of_other_weights_is_refused(parts, tmp_path):
 
 def test_what_was_cut_off_goes_on(parts, tmp_path, monkeypatch):
     whole = store_features(*parts, tmp_path / "whole")
-    monkeypatch.setattr(features, "BATCH", 8)
-    encode, calls = features._encode, []
+    monkeypatch.setattr(feature_cache, "BATCH", 8)
+    encode, calls = feature_cache._encode, []
     batches = -(-len(parts[2]) // 8)
     stop = batches + 3  # in the face network, behind the whole vision tower
 
@@ -215,7 +215,7 @@ def test_what_was_cut_off_goes_on(parts, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return encode(*args)
 
-    monkeypatch.setattr(features, "_encode", fails)
+    monkeypatch.setattr(feature_cache, "_encode", fails)
     with pytest.raises(KeyboardInterrupt):
         store_features(*parts, tmp_path / "cut")
     (folder,) = (tmp_path / "cut").glob("*.part")

@@ -36,7 +36,7 @@ class FaceTracker:
 
     Example:
     ```python
-    >>> from emo_llama.tracking import FaceTracker
+    >>> from emo_llama.recognition.tracking import FaceTracker
 
     >>> tracker = FaceTracker()
     >>> tracker.update(0.0, [(0, 0, 10, 10), (50, 0, 60, 10)])

@@ -10,13 +10,13 @@ from PIL import Image
 from test_media import write_clip
 
 from emo_llama import EmotionRecognizer
-from emo_llama.answering import prepare_inputs, render_prompt
 from emo_llama.errors import EmoLlamaError, ModelNotFoundError, UsageError
 from emo_llama.faces import Detection
 from emo_llama.loading import load_model
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
 from emo_llama.prompts import category_question
-from emo_llama.scoring import LabelScorer
+from emo_llama.recognition.answering import prepare_inputs, render_prompt
+from emo_llama.recognition.scoring import LabelScorer
 from emo_llama.testing import tiny_config, tiny_model, tiny_processor
 
 

@@ -5,7 +5,7 @@ from PIL import Image
 
 from emo_llama.faces import Detection
 from emo_llama.media import VideoFrame
-from emo_llama.tracking import FaceTracker, TrackedPerson
+from emo_llama.recognition.tracking import FaceTracker, TrackedPerson
 
 
 def test_two_people_who_move_keep_their_numbers() -> None:

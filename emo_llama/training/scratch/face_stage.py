@@ -17,15 +17,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from emo_llama.modeling import FaceXFormerConfig, FaceXFormerModel
-from emo_llama.training.augmentation import augment
-from emo_llama.training.face_data import FaceTable
+from emo_llama.training.data.augmentation import augment
+from emo_llama.training.data.sampling import BalancedSampler, balanced_weights
 from emo_llama.training.resume import (
     AVERAGE,
     last_whole_checkpoint,
     read_average,
     write_average,
 )
-from emo_llama.training.sampling import BalancedSampler, balanced_weights
+from emo_llama.training.scratch.face_tables import FaceTable
 
 MEAN, STD = 0.5, 0.25
 """Normalisation of grey values in [0, 1]; the processor of the model uses the same numbers."""

@@ -1,7 +1,7 @@
 """What a tuning is fed with: rows in the shape that its recipe asks for, and what collates them.
 
-Joins the built rows ([`emo_llama.training.instructions`]) with random changes, attribute sentences,
-stored features and weights of rare labels.
+Joins the built rows ([`emo_llama.training.data.instructions`]) with random changes, attribute
+sentences, stored features and weights of rare labels.
 """
 
 import copy
@@ -14,15 +14,19 @@ import torch
 from datasets import Dataset
 from trl import SFTConfig
 
-from emo_llama.attributes import check_attributes, predict_sentences, sentences_of_tokens
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
+from emo_llama.recognition.attributes import (
+    check_attributes,
+    predict_sentences,
+    sentences_of_tokens,
+)
 from emo_llama.training.arguments import RecipeArguments
-from emo_llama.training.augmentation import AugmentedFaces
-from emo_llama.training.features import FeatureStore, StoredPictures, store_features
-from emo_llama.training.instructions import training_rows
-from emo_llama.training.pictures import NumberedPictures, number_pictures
-from emo_llama.training.rows import InstructionCollator, ShownRows, with_leads
-from emo_llama.training.sampling import balanced_weights
+from emo_llama.training.data.augmentation import AugmentedFaces
+from emo_llama.training.data.collator import InstructionCollator, ShownRows, with_leads
+from emo_llama.training.data.feature_cache import FeatureStore, StoredPictures, store_features
+from emo_llama.training.data.instructions import training_rows
+from emo_llama.training.data.pictures import NumberedPictures, number_pictures
+from emo_llama.training.data.sampling import balanced_weights
 
 __all__ = ["Feed", "feed", "picture_sentences"]
 

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from emo_llama.answering import prepare_inputs, render_prompt, same_lead
 from emo_llama.boxes import Box
 from emo_llama.errors import EmoLlamaError
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
 from emo_llama.prompts import category_question, led
+from emo_llama.recognition.answering import prepare_inputs, render_prompt, same_lead
 
 
 class LabelScorer:

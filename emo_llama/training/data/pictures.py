@@ -8,7 +8,7 @@ from typing import Any
 from datasets import Dataset, Image, List, Value
 from PIL import Image as PILImage
 
-from emo_llama.training.augmentation import AugmentedFaces
+from emo_llama.training.data.augmentation import AugmentedFaces
 
 __all__ = ["NumberedPictures", "number_pictures"]
 

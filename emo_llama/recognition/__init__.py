@@ -1,0 +1,1 @@
+"""Recognition: from a picture or clip to faces, label probabilities and answers."""

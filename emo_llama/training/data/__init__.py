@@ -1,0 +1,1 @@
+"""What a tuning is fed with: instruction rows, changes, sampling, stored features, batches."""
