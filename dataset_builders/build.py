@@ -30,6 +30,7 @@ from emo_llama.dataset_builders.rafdb import RafDb
 from emo_llama.dataset_builders.schema import Annotator
 from emo_llama.dataset_builders.sharding import Shard, write_split
 from emo_llama.errors import DataFormatError, EmoLlamaError, UsageError
+from emo_llama.files import only_run, write_text
 
 __all__ = ["BUILDERS", "BuildOptions", "Built", "build_folder", "make_builder"]
 
@@ -134,8 +135,8 @@ def build_folder(
         `Built`: Counts and problems.
 
     Raises:
-        UsageError: A choice is not known, `out` holds something already, or an unfinished build of
-            other choices lies beside it.
+        UsageError: A choice is not known, `out` holds something already, an unfinished build of
+            other choices lies beside it, or another build is writing it.
         InputNotFoundError: A file of the data set is missing.
         DataFormatError: A file of the data set is damaged, or nothing in it could be used.
     """
@@ -143,7 +144,7 @@ def build_folder(
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UsageError(f"{out}: exists already; remove it or name another folder to write")
     choices = {"name": name, **asdict(options), **annotator.provenance()}
-    with _beside(out, choices, resume) as work:
+    with only_run(out), _beside(out, choices, resume) as work:
         whole, counts, shards = work / "folder", {}, {}
         for config in CONFIGS:
             builder = make_builder(name, config, root, options, annotator, work / "cache", cropper)
@@ -195,7 +196,7 @@ def _beside(out: Path, choices: dict[str, Any], resume: bool) -> Iterator[Path]:
             )
     try:
         work.mkdir(parents=True, exist_ok=True)
-        settings.write_text(json.dumps(choices), encoding="utf-8")
+        write_text(settings, json.dumps(choices))
     except OSError as error:
         raise UsageError(f"{out}: cannot be written ({error}); name another folder") from error
     try:

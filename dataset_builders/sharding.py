@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from datasets.arrow_writer import ParquetWriter
 from tqdm import tqdm
 
 from emo_llama.dataset_builders.base import Entry, ExpressionBuilder, LeftOut
+from emo_llama.files import write_text
 
 __all__ = ["Shard", "write_split"]
 
@@ -140,15 +140,9 @@ def _write_shard(builder: ExpressionBuilder, split: str, chunk: list[Entry], pat
         {} if annotator is None else dict(annotator.counts),
         [asdict(problem) for problem in problems],
     )
-    _write_json(path.with_suffix(".json"), asdict(shard))
+    write_text(path.with_suffix(".json"), json.dumps(asdict(shard)))
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    partial = path.with_suffix(".json-part")
-    partial.write_text(json.dumps(value), encoding="utf-8")
-    partial.replace(path)

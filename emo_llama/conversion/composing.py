@@ -26,8 +26,9 @@ from emo_llama.conversion.fresh import fresh_parts
 from emo_llama.conversion.parts import PLACEHOLDERS, LanguagePart, TowerPart, licence
 from emo_llama.conversion.settings import changed_config
 from emo_llama.errors import DataFormatError, UsageError
+from emo_llama.files import complete_folder
 from emo_llama.hub.card import model_card
-from emo_llama.hub.export import complete_folder, write_config, write_processor
+from emo_llama.hub.export import write_config, write_processor
 from emo_llama.labels import FERPLUS
 from emo_llama.modeling import (
     EmoLlamaConfig,

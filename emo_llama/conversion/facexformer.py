@@ -18,7 +18,8 @@ from emo_llama.conversion.checkpoints import (
     shapes_of,
 )
 from emo_llama.errors import DataFormatError, UsageError
-from emo_llama.hub.export import FACE_AUTO_MAP, complete_folder, travelling_files
+from emo_llama.files import complete_folder
+from emo_llama.hub.export import FACE_AUTO_MAP, travelling_files
 from emo_llama.modeling import FaceXFormerConfig, FaceXFormerModel
 
 __all__ = ["convert_facexformer", "convert_facexformer_state_dict", "face_config"]

@@ -30,8 +30,9 @@ from emo_llama.conversion.llama_vid_config import QFORMER, TOWER, emo_llama_conf
 from emo_llama.conversion.llama_vid_keys import convert_llama_vid_state_dict, has_no_place
 from emo_llama.conversion.lora import LoraUpdate
 from emo_llama.errors import DataFormatError, InputNotFoundError
+from emo_llama.files import complete_folder
 from emo_llama.hub.card import model_card
-from emo_llama.hub.export import complete_folder, write_config, write_processor
+from emo_llama.hub.export import write_config, write_processor
 from emo_llama.labels import FERPLUS
 from emo_llama.modeling import (
     EmoLlamaConfig,

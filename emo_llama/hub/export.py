@@ -7,15 +7,13 @@ name only when it is complete. Uploading is not done here.
 
 import json
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
 from emo_llama import modeling
-from emo_llama.errors import EmoLlamaError, ModelNotFoundError, UsageError
+from emo_llama.errors import ModelNotFoundError
+from emo_llama.files import complete_folder
 from emo_llama.hub.card import model_card
 from emo_llama.loading import find_model
 from emo_llama.modeling import EmoLlamaConfig, EmoLlamaProcessor
@@ -23,7 +21,6 @@ from emo_llama.modeling import EmoLlamaConfig, EmoLlamaProcessor
 __all__ = [
     "AUTO_MAP",
     "FACE_AUTO_MAP",
-    "complete_folder",
     "export",
     "travelling_files",
     "write_config",
@@ -205,37 +202,3 @@ def write_processor(processor: EmoLlamaProcessor, folder: Path) -> None:
     # AutoTokenizer asks for a config beside each tokenizer. Where it is missing and there is no
     # network, transformers takes the language model's tokenizer for this one, with a mere warning.
     (folder / "qformer_tokenizer" / "config.json").write_text("{}\n")
-
-
-@contextmanager
-def complete_folder(out: Path) -> Iterator[Path]:
-    """A temporary sibling that is renamed to `out` at the end, or removed on the way.
-
-    Args:
-        out (`Path`): The folder to write. It must not exist, or be empty.
-
-    Yields:
-        `Path`: Where to write.
-
-    Raises:
-        UsageError: `out` holds something already, or cannot be written.
-    """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(
-            f"{str(out)!r} exists already. Name a new or empty folder, or remove this one first."
-        )
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise UsageError(f"Cannot write to {str(out.parent)!r}: {error}.") from error
-    try:
-        yield partial
-        partial.chmod(0o755)  # mkdtemp makes folders that only their owner can read
-        partial.replace(out)
-    except EmoLlamaError:
-        raise
-    except OSError as error:
-        raise UsageError(f"Could not write {str(out)!r}: {error}.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -8,10 +8,12 @@ import pytest
 from datasets import load_dataset
 
 from emo_llama.annotate.template import TemplateAnnotator
+from emo_llama.cli import main
 from emo_llama.dataset_builders.build import BUILDERS, BuildOptions, build_folder
 from emo_llama.dataset_builders.ferplus import VOTES, FerPlus
 from emo_llama.dataset_builders.stripping import strip_pictures
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
+from emo_llama.files import only_run
 from emo_llama.labels import FERPLUS
 from emo_llama.prompts import category_question
 
@@ -248,3 +250,13 @@ def test_another_build_of_the_same_name_is_not_read_from_the_cache(write_ferplus
         columns = load_dataset(stripped, "category", split="train", cache_dir=cache).column_names
         assert "images" not in columns
     assert [list(found) for found in labels] == [["happiness"] * 2, ["fear"] * 2]
+
+
+def test_a_second_build_of_one_folder_is_refused(write_ferplus, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["data", "build", "ferplus", "--root", str(write_ferplus()), "--out", str(out)]
+    with only_run(out):
+        assert main(words) == 2
+        assert "out: another run is writing here" in capsys.readouterr().err
+        assert not out.exists() and not list(tmp_path.glob(".out.unfinished"))
+    assert main(words) == 0

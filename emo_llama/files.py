@@ -1,0 +1,144 @@
+"""Files and folders that have their name only when they are whole, each written by one run only.
+
+What a run leaves that is killed is a hidden sibling, never half a file under the final name.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from emo_llama.errors import EmoLlamaError, UsageError
+
+__all__ = ["atomic_path", "complete_folder", "only_run", "write_text"]
+
+MAX_BYTES = 200
+"""Of a name that its hidden siblings repeat; file systems take 255."""
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A hidden sibling of a file, with its suffix, that takes its place at the end.
+
+    Args:
+        path (`str` or `Path`):
+            The file to write; an older one stays until then.
+
+    Yields:
+        `Path`: Where to write. What is there is removed where anything is raised.
+
+    Example:
+
+    ```python
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from emo_llama.files import atomic_path
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with atomic_path(f"{folder}/table.csv") as partial:
+    ...         _ = partial.write_text("a,b")
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['table.csv']
+    ```
+    """
+    path = Path(path)
+    partial = _hidden(path, f"{os.getpid()}.part{path.suffix[:20]}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a text file in UTF-8, whole or not at all.
+
+    Args:
+        path (`str` or `Path`): The file; an older one is replaced.
+        text (`str`): What it shall hold.
+
+    Raises:
+        UsageError: It cannot be written.
+    """
+    try:
+        with atomic_path(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be written ({error}). Name another file.") from error
+
+
+@contextmanager
+def complete_folder(out: Path) -> Iterator[Path]:
+    """A temporary sibling that is renamed to `out` at the end, or removed on the way.
+
+    Args:
+        out (`Path`): The folder to write. It must not exist, or be empty.
+
+    Yields:
+        `Path`: Where to write.
+
+    Raises:
+        UsageError: `out` holds something already, or cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(
+            f"{str(out)!r} exists already. Name a new or empty folder, or remove this one first."
+        )
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=_hidden(out, "").name, dir=out.parent))
+    except OSError as error:
+        raise UsageError(f"Cannot write to {str(out.parent)!r}: {error}.") from error
+    try:
+        yield partial
+        partial.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+        partial.replace(out)
+    except EmoLlamaError:
+        raise
+    except OSError as error:
+        raise UsageError(f"Could not write {str(out)!r}: {error}.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def only_run(out: str | Path, option: str = "--out") -> Iterator[None]:
+    """Keeps a second run off a file or folder while this one works on it.
+
+    The lock is the system's, so that a killed run leaves none behind.
+
+    Args:
+        out (`str` or `Path`): What is written; the lock lies beside it.
+        option (`str`, *optional*, defaults to `"--out"`): What names another one.
+
+    Raises:
+        UsageError: Another run works on it, or its folder cannot be written.
+    """
+    out = Path(os.path.abspath(out))
+    lock = FileLock(_hidden(out, "lock"), timeout=0)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise UsageError(
+            f"{out}: another run is writing here. Wait for its end, or name another {option}."
+        ) from error
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written ({error}). Name another {option}.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _hidden(path: Path, ending: str) -> Path:
+    """A sibling of a name of its own, however long that of the file is."""
+    name = path.name
+    if len(os.fsencode(name)) > MAX_BYTES:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return path.with_name(f".{name}.{ending}")
