@@ -133,6 +133,7 @@ def only_run(out: str | Path, option: str = "--out") -> Iterator[None]:
     try:
         yield
     finally:
+        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held: nobody else's goes
         lock.release()
 
 
