@@ -7,7 +7,7 @@ become tokens and where they enter; the sub-models are transformers' own, by con
 leaves out how pictures become tensors (the processor) and how the model is taught.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from math import isqrt
 from typing import Any
 
@@ -17,7 +17,11 @@ from torch.nn import functional as F
 from transformers import AutoModel, Cache, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
 from transformers.activations import ACT2FN
-from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling
+from transformers.modeling_outputs import (
+    BaseModelOutputWithPast,
+    BaseModelOutputWithPooling,
+    CausalLMOutputWithPast,
+)
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.models.instructblip.configuration_instructblip import InstructBlipVisionConfig
 from transformers.models.instructblip.modeling_instructblip import (
@@ -36,10 +40,25 @@ from .configuration_emo_llama import EmoLlamaConfig
 from .modeling_face_info_mining import FaceInfoMining, keep_scale, run_qformer
 from .modeling_facexformer import FaceXFormerModel, build_encoder
 
+# transformers 5.24 says `cache` for the keys and values of what came before, earlier versions say
+# `past_key_values`. Callers may use either name; this is the one that transformers itself reads.
+CACHE_NAMES = ("cache", "past_key_values")
+CACHE_NAME = next(f.name for f in fields(BaseModelOutputWithPast) if f.name in CACHE_NAMES)
+
+
+class _CacheByEitherName:
+    """The cache of an output under the name that the installed transformers does not use."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Only called for what is not there."""
+        if name in CACHE_NAMES:
+            return getattr(self, CACHE_NAME)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
+
 
 @dataclass
-class EmoLlamaModelOutputWithPast(BaseModelOutputWithPast):
-    """What [`EmoLlamaModel`] gives.
+class EmoLlamaModelOutputWithPast(_CacheByEitherName, BaseModelOutputWithPast):
+    """What [`EmoLlamaModel`] gives: as `BaseModelOutputWithPast`, and the visual tokens.
 
     Args:
         image_hidden_states (`torch.FloatTensor` of shape `(n_tokens, D)`, *optional*):
@@ -53,31 +72,20 @@ class EmoLlamaModelOutputWithPast(BaseModelOutputWithPast):
 
 
 @dataclass
-class EmoLlamaCausalLMOutputWithPast(ModelOutput):
+class EmoLlamaCausalLMOutputWithPast(_CacheByEitherName, CausalLMOutputWithPast):
     """What [`EmoLlamaForConditionalGeneration`] gives.
 
+    As `CausalLMOutputWithPast`: `loss` of shape `()` where `labels` were given, `logits` of shape
+    `(B, T, vocab_size)` in which placeholders have the lowest finite value, the `cache` where
+    `use_cache` is on, `hidden_states` and `attentions` of the language model on request.
+
     Args:
-        loss (`torch.FloatTensor` of shape `()`, *optional*):
-            Next-token cross-entropy, where `labels` were given.
-        logits (`torch.FloatTensor` of shape `(B, T, vocab_size)`):
-            Scores of the next token. Placeholders have the lowest finite value.
-        past_key_values (`Cache`, *optional*):
-            Keys and values, where `use_cache` is on.
-        hidden_states (`tuple[torch.FloatTensor]`, *optional*):
-            Of the language model, on request.
-        attentions (`tuple[torch.FloatTensor]`, *optional*):
-            Of the language model, on request.
         image_hidden_states (`torch.FloatTensor` of shape `(n_tokens, D)`, *optional*):
             All image tokens, as they entered the language model.
         video_hidden_states (`torch.FloatTensor` of shape `(n_tokens, D)`, *optional*):
             All video tokens, likewise.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    past_key_values: Cache | None = None
-    hidden_states: tuple[torch.FloatTensor] | None = None
-    attentions: tuple[torch.FloatTensor] | None = None
     image_hidden_states: torch.FloatTensor | None = None
     video_hidden_states: torch.FloatTensor | None = None
 
@@ -181,7 +189,7 @@ class EmoLlamaPreTrainedModel(PreTrainedModel):
     input_modalities = ("image", "video", "text")
     supports_gradient_checkpointing = True
     _no_split_modules = ["InstructBlipEncoderLayer", "InstructBlipQFormerLayer", "FaceInfoMining"]
-    _skip_keys_device_placement = ["past_key_values"]
+    _skip_keys_device_placement = list(CACHE_NAMES)
     _supports_sdpa = True
     _supports_attention_backend = True
 
@@ -458,6 +466,7 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
         past_key_values: Cache | None = None,
         inputs_embeds: torch.Tensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> EmoLlamaModelOutputWithPast | tuple:
         """Run the language model over a prompt whose placeholders hold visual tokens.
@@ -495,15 +504,15 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
         outputs = self.language_model(
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
+            **{CACHE_NAME: _either_cache(cache, past_key_values)},
             **kwargs,
         )
         return EmoLlamaModelOutputWithPast(
             last_hidden_state=outputs.last_hidden_state,
-            past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
+            **{CACHE_NAME: outputs.get(CACHE_NAME)},
             image_hidden_states=features.get("image"),
             video_hidden_states=features.get("video"),
         )
@@ -637,6 +646,7 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
         labels: torch.LongTensor | None = None,
         logits_to_keep: int | torch.Tensor = 0,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
+        cache: Cache | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> EmoLlamaCausalLMOutputWithPast | tuple:
         """Score the next tokens of a prompt with images and videos, and their loss.
@@ -670,6 +680,7 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
                 Only the last so many positions, or those named; 0 keeps all.
             mm_encoder_outputs (`dict[str, BaseModelOutputWithPooling]`, *optional*):
                 "image" and "video" as `get_image_features` and `get_video_features` gave them.
+            cache (`Cache`, *optional*): `past_key_values` by its name in transformers 5.24.
             kwargs (`dict`, *optional*): For the language model, as `use_cache`.
 
         Returns:
@@ -695,6 +706,7 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
             face_mask_videos=face_mask_videos,
             position_ids=position_ids,
             past_key_values=past_key_values,
+            cache=cache,
             inputs_embeds=inputs_embeds,
             mm_encoder_outputs=mm_encoder_outputs,
             **kwargs,
@@ -710,7 +722,7 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
         return EmoLlamaCausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            past_key_values=outputs.past_key_values,
+            **{CACHE_NAME: outputs.cache},
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
@@ -735,6 +747,13 @@ def _build_vision_tower(config: EmoLlamaConfig) -> PreTrainedModel:
     tower = InstructBlipVisionModel._from_config(config.vision_config)
     tower.post_layernorm = nn.Identity()
     return tower
+
+
+def _either_cache(cache: Cache | None, past_key_values: Cache | None) -> Cache | None:
+    """The cache by whichever name it came."""
+    if cache is not None and past_key_values is not None:
+        raise ValueError("Give the cache once, as cache or as past_key_values, not as both.")
+    return past_key_values if cache is None else cache
 
 
 def _is_trainable(module: nn.Module) -> bool:

@@ -97,13 +97,13 @@ class LabelScorer:
         ids = self.ids.to(self.model.device).repeat(batch, 1)  # (B * L, T)
         mask = self.mask.to(self.model.device).repeat(batch, 1)
         if ids.shape[1] > 1:
-            cache = prefill.past_key_values
+            cache = prefill.cache
             cache.batch_repeat_interleave(labels)
             before = inputs["attention_mask"].repeat_interleave(labels, dim=0)
             rest = self.model(
                 input_ids=ids[:, :-1],
                 attention_mask=torch.cat([before, mask[:, :-1]], dim=1),
-                past_key_values=cache,
+                cache=cache,
                 use_cache=True,
             )
             logits = torch.cat([first, rest.logits], dim=1)  # (B * L, T, V)

@@ -333,6 +333,26 @@ def test_generation_with_cache_equals_generation_without(model):
     assert torch.equal(cached, model.generate(ids, **inputs, **options, use_cache=False))
 
 
+@pytest.mark.parametrize("name", ["cache", "past_key_values"])
+def test_the_cache_goes_by_either_name(model, name):
+    """transformers 5.24 says `cache`, earlier versions `past_key_values`; models meet both."""
+    ids, images = prompt(model.config), pictures(1)
+    with torch.no_grad():
+        whole = model(ids, pixel_values=images).logits[:, -1]
+        for part in (model, model.model):
+            before = part(ids[:, :-1], pixel_values=images, use_cache=True)
+            last = model(ids[:, -1:], **{name: getattr(before, name)}).logits[:, -1]
+            torch.testing.assert_close(last, whole, atol=1e-5, rtol=0)
+            assert getattr(before, name).get_seq_length() == ids.shape[1]
+    assert not hasattr(before, "no_such_name")
+
+
+def test_a_cache_by_both_names_is_refused(model):
+    cache = model(prompt(model.config), pixel_values=pictures(1), use_cache=True).cache
+    with pytest.raises(ValueError, match="as cache or as past_key_values, not as both"):
+        model(torch.tensor([[7]]), cache=cache, past_key_values=cache)
+
+
 def test_beams_keep_the_images_of_their_sample(model):
     """Two samples of one and two images; three beams each."""
     config = model.config
