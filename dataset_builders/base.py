@@ -152,6 +152,11 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
         return self.LABELS
 
     @property
+    def renamed(self) -> dict[str, str]:
+        """`dict[str, str]`: Labels that the user spells otherwise than they are built."""
+        return {}
+
+    @property
     def vote_names(self) -> tuple[str, ...]:
         """`tuple[str, ...]`: What each vote stands for; none where items carry one label."""
         return ()

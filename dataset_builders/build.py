@@ -11,7 +11,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -53,11 +53,21 @@ class Built:
             The label set, in order.
         problems (`list[dict[str, str]]`):
             Items that could not be used, each with `split`, `item`, `reason`, `message`.
+        renamed (`dict[str, str]`, *optional*):
+            Labels of the user's own, and the project's names in their place.
     """
 
     counts: Counts
     labels: tuple[str, ...]
     problems: list[dict[str, str]]
+    renamed: dict[str, str] = field(default_factory=dict)
+
+    def notes(self) -> list[str]:
+        """`list[str]`: What the user should know of a build that went well; a sentence each."""
+        return [
+            f"the label {given!r} is built as {label!r}, this project's name of it"
+            for given, label in self.renamed.items()
+        ]
 
 
 def make_builder(
@@ -162,11 +172,11 @@ def build_folder(
         told = _worth_telling(options)
         card = dataset_card(builder, counts, annotator, told, _digest(shards))
         (whole / "README.md").write_text(card, encoding="utf-8")
-        _write_report(whole / REPORT, choices, counts, shards, problems)
+        _write_report(whole / REPORT, choices, counts, shards, problems, builder.renamed)
         for note in whole.glob("*/*.json"):
             note.unlink()
         whole.replace(out)
-    return Built(counts, builder.labels, problems)
+    return Built(counts, builder.labels, problems, builder.renamed)
 
 
 def _prepare(builder: ExpressionBuilder, annotator: Annotator) -> None:
@@ -258,6 +268,7 @@ def _write_report(
     counts: Counts,
     shards: dict[str, dict[str, list[Shard]]],
     problems: list[dict[str, str]],
+    renamed: dict[str, str],
 ) -> None:
     """Provenance, counts, checksums and problems."""
     report = {
@@ -272,6 +283,7 @@ def _write_report(
             for shard in parts
             if shard.file
         },
+        "renamed": renamed,
         "problems": problems,
     }
     path.write_text(json.dumps(report, indent=1), encoding="utf-8")

@@ -45,6 +45,7 @@ class Plan:
         by_subject (`bool`): Whether whole persons are held out, not single files.
         bounds (`dict[str, int]`):
             For each label (by subject: for `""`), the largest hash of what is held out.
+        renamed (`dict[str, str]`): Labels that the user spells otherwise, and the project's names.
     """
 
     labels: tuple[str, ...]
@@ -52,6 +53,7 @@ class Plan:
     given: bool
     by_subject: bool
     bounds: dict[str, int]
+    renamed: dict[str, str]
 
     def split_of(self, listed: Listed) -> str:
         """The split of a file; empty where others have one and it has none."""
@@ -85,6 +87,11 @@ class Folder(ExpressionBuilder):
         """`tuple[str, ...]`: The labels that the folder names, sorted."""
         return self.plan.labels
 
+    @property
+    def renamed(self) -> dict[str, str]:
+        """`dict[str, str]`: Labels as the user spells them, and as they are built."""
+        return self.plan.renamed
+
     @cached_property
     def plan(self) -> Plan:
         """`Plan`: Labels and splits, from one look at all names; no file is opened.
@@ -93,25 +100,27 @@ class Folder(ExpressionBuilder):
             InputNotFoundError: There is no such folder, or nothing in it is labelled.
             DataFormatError: The table is damaged, or names fewer than two labels.
         """
-        labels: set[str] = set()
+        spelled: dict[str, str] = {}
         splits: set[str] = set()
         by_subject = False
         for listed in listed_files(self.root):
             if isinstance(listed, Listed):
-                labels.add(listed.label)
+                spelled[listed.given] = listed.label
                 splits.add(listed.split)
                 by_subject = by_subject or bool(listed.subject)
+        labels = sorted(set(spelled.values()))
         if len(labels) < 2:
-            found = f"only {min(labels)!r}" if labels else "none"
+            found = f"only {labels[0]!r}" if labels else "none"
             raise DataFormatError(
                 f"{self.root}: expected files of two classes or more, found {found}. Please "
                 f"{ADVICE}."
             )
-        given = bool(splits - {""})
-        bounds = {} if given else self._bounds(by_subject)
-        known = splits if given else {"train", "validation"} if bounds else {"train"}
+        is_split = bool(splits - {""})
+        bounds = {} if is_split else self._bounds(by_subject)
+        known = splits if is_split else {"train", "validation"} if bounds else {"train"}
         names = tuple(name for name in SPLITS if name in known)
-        return Plan(tuple(sorted(labels)), names, given, by_subject, bounds)
+        renamed = {given: label for given, label in sorted(spelled.items()) if given != label}
+        return Plan(tuple(labels), names, is_split, by_subject, bounds, renamed)
 
     def find_splits(self) -> list[str]:
         """The splits that are given, or train and the held-out validation."""

@@ -59,12 +59,14 @@ class Listed:
         label (`str`): As it stands in built data.
         split (`str`, *optional*, defaults to `""`): train, validation or test, where it is given.
         subject (`str`, *optional*, defaults to `""`): The person, where it is given.
+        given (`str`, *optional*, defaults to `""`): The label as the user spells it.
     """
 
     file: str
     label: str
     split: str = ""
     subject: str = ""
+    given: str = ""
 
 
 def listed_files(root: Path) -> Iterator[Listed | LeftOut]:
@@ -95,7 +97,7 @@ def listed_files(root: Path) -> Iterator[Listed | LeftOut]:
             elif fault := _fault(file):
                 yield LeftOut("unreadable files", ascii(file)[1:-1], fault)
             else:
-                yield Listed(file, label_name(folder.name), split)
+                yield Listed(file, label_name(folder.name), split, given=folder.name)
 
 
 def _find_table(root: Path) -> Path | None:
@@ -133,8 +135,8 @@ def _listed(root: Path, line: str, column: str, row: Mapping[str, str]) -> Liste
         return LeftOut("unknown splits", name, message)
     if not row["label"]:
         return LeftOut("without a label", name)
-    label = label_name(row["label"])
-    return Listed(name, label, SPLIT_NAMES.get(split.lower(), ""), row.get("subject", ""))
+    label, split = label_name(row["label"]), SPLIT_NAMES.get(split.lower(), "")
+    return Listed(name, label, split, row.get("subject", ""), row["label"])
 
 
 def _fault(file: str) -> str:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from emo_llama.cli import _output
+from emo_llama.cli.train import prepare
 
 EXAMPLES = """examples:
   emo-llama ablate --config tiny --data DIR --out outputs/ablation
@@ -64,8 +65,10 @@ def main(args: argparse.Namespace) -> int:
     Returns:
         `int`: The exit status.
     """
+    prepare("accelerate", "matplotlib", "peft", "scipy", "trl")
     from emo_llama.errors import UsageError
     from emo_llama.evaluation.ablation_report import as_markdown, draw_plot
+    from emo_llama.files import write_text
     from emo_llama.training.ablation import AXES, Grid, ablate
 
     chosen = {}
@@ -81,7 +84,7 @@ def main(args: argparse.Namespace) -> int:
     grid = Grid(**chosen, seeds=[int(seed) for seed in args.seeds.split(",")])
     words = ["--config", args.config, "--data", args.data, *args.overrides]
     table = as_markdown(result := ablate(words, grid, args.out))
-    (args.out / "ablation.md").write_text(table, encoding="utf-8")
+    write_text(args.out / "ablation.md", table)
     draw_plot(result, args.out / "ablation.png")
     _output.data(table)
     _output.message(f"wrote {args.out}/ablation.md, ablation.json and ablation.png")

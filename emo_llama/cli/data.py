@@ -208,6 +208,8 @@ def _tell(done: "Built", out: str) -> None:
             ]
             parts = [f"{count['read']:,} read", *others, f"{count['written']:,} written"]
             _output.data(f"{config} {split}: {', '.join(parts)}")
+    for note in done.notes():
+        _output.message(note)
     for problem in done.problems[:SHOWN_PROBLEMS]:
         _output.message(f"{problem['split']} {problem['item']}: {problem['message']}")
     if len(done.problems) > SHOWN_PROBLEMS:

@@ -18,9 +18,10 @@ import numpy as np
 
 from emo_llama.errors import UsageError
 from emo_llama.evaluation.comparison import compare, mean_over_runs
+from emo_llama.files import write_text
 from emo_llama.loading import find_model
 from emo_llama.training.arguments import RecipeArguments
-from emo_llama.training.data.instructions import built_instructions, splits
+from emo_llama.training.data.instructions import InstructionData, built_instructions
 from emo_llama.training.recipe import parse_recipe, scratch_settings
 from emo_llama.training.scratch.assembling import build_from_scratch
 from emo_llama.training.tune import ANSWERS, REPORT, train
@@ -134,9 +135,7 @@ def ablate(words: list[str], grid: Grid, out: Path) -> dict[str, Any]:
                 targets = scored["targets"]
             report = json.loads((folder / "model" / REPORT).read_text(encoding="utf-8"))
         table = _table(answers, targets, report, grid) | {"command": words}
-        path = out / "ablation.json.part"
-        path.write_text(json.dumps(table, indent=2), encoding="utf-8")
-        path.replace(out / "ablation.json")
+        write_text(out / "ablation.json", json.dumps(table, indent=2))
     return table
 
 
@@ -171,7 +170,7 @@ def _shared(words: list[str], recipe: RecipeArguments, out: Path) -> list[str]:
     data = Path(str(recipe.data))
     if recipe.scratch is None:
         data = built_instructions(data, out)
-        if "validation" not in splits(data):
+        if "validation" not in InstructionData(data).splits:
             raise UsageError(f"{data}: no split validation to score on. Build data that have one.")
         words = [*words, "--data", str(data)]
     else:

@@ -4,13 +4,12 @@ Decides what `label_temperature` and `label_bias` of a tuned model are.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
-from emo_llama.evaluation.split import ScoredSplit, read_split
+from emo_llama.evaluation.split import ScoredSplit
 from emo_llama.modeling import EmoLlamaConfig
 
 __all__ = ["calibrate", "prior_bias"]
@@ -18,11 +17,11 @@ __all__ = ["calibrate", "prior_bias"]
 MIN_ROWS = 100
 
 
-def prior_bias(data: Path, labels: Sequence[str], power: float) -> list[float] | None:
+def prior_bias(shown: Iterable[str], labels: Sequence[str], power: float) -> list[float] | None:
     """The bias that makes up for rare labels (Menon et al. 2021, arXiv 2007.07314).
 
     Args:
-        data (`Path`): Built instruction data; labels of its training split are counted.
+        shown (`Iterable[str]`): The label of every row that is learned from.
         labels (`Sequence[str]`): The labels, in order.
         power (`float`):
             0 leaves rare labels as unlikely as they are, 1 takes all labels for equally likely.
@@ -33,7 +32,7 @@ def prior_bias(data: Path, labels: Sequence[str], power: float) -> list[float] |
     """
     if not power:
         return None
-    counts = Counter(row["label"] for row in read_split(data, "train").select_columns("label"))
+    counts = Counter(shown)
     rarity = -np.log([max(counts[label], 1) for label in labels])
     return [round(float(bias), 4) for bias in power * (rarity - rarity.mean())]
 

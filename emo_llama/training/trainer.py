@@ -190,10 +190,13 @@ class Progress(ProgressCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """The loss goes behind the bar of a terminal; all else is a line, as in the parent."""
+        """The loss goes behind the bar of a terminal; all else is a line on stderr."""
         bar = self.training_bar
-        if bar is None or not logs or "loss" not in logs or not sys.stderr.isatty():
-            super().on_log(args, state, control, logs, **kwargs)
+        if bar is None or not logs:
+            return
+        if "loss" not in logs or not sys.stderr.isatty():
+            shown = {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in logs.items()}
+            bar.write(str(shown), file=sys.stderr)
             return
         batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         rate = (bar.format_dict["rate"] or 0.0) * batch

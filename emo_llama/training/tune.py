@@ -8,17 +8,21 @@ other settings are TRL's.
 import json
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from transformers import EarlyStoppingCallback
 from trl import ModelConfig, SFTConfig, get_peft_config
 
 from emo_llama.errors import UsageError
 from emo_llama.evaluation.split import split_report
+from emo_llama.files import only_run
 from emo_llama.labels import label_name
 from emo_llama.loading import load_model
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
@@ -29,7 +33,7 @@ from emo_llama.training.card import write_card
 from emo_llama.training.data.collator import EpochOfRows
 from emo_llama.training.data.feature_cache import stored_encoders
 from emo_llama.training.data.feed import Feed, feed
-from emo_llama.training.data.instructions import built_instructions, label_set, splits
+from emo_llama.training.data.instructions import InstructionData, built_instructions
 from emo_llama.training.parts import adopt_labels, freeze, keep_precise, switch_parts
 from emo_llama.training.processes import make_shardable, on_main, whole_model
 from emo_llama.training.recipe import scratch_settings
@@ -60,11 +64,14 @@ class Trained:
             there is no such split or the model did not know the labels.
         after (`dict`, *optional*):
             Report of the finished model; `None` where there is no such split.
+        new_labels (`list[str]`, *optional*):
+            Those of the data that the model that training began with does not know.
     """
 
     folder: Path
     before: dict[str, Any] | None = None
     after: dict[str, Any] | None = None
+    new_labels: list[str] = field(default_factory=list)
 
 
 def train(
@@ -86,15 +93,28 @@ def train(
         [`InputNotFoundError`]: There are no data.
     """
     finished = Path(sft.output_dir) / "model"
-    source, data, is_tuned = on_main(partial(_prepare, recipe, sft, peft, resume))
-    if not is_tuned:
-        _tune(source, data, recipe, sft, peft, finished)
-    return on_main(partial(_conclude, source, data, recipe, finished))
+    with _only_run(sft.output_dir):
+        source, data, is_tuned = on_main(partial(_prepare, recipe, sft, peft, resume))
+        if not is_tuned:
+            _tune(source, data, recipe, sft, peft, finished)
+        return on_main(partial(_conclude, source, data, recipe, finished))
+
+
+@contextmanager
+def _only_run(work_dir: str) -> Iterator[None]:
+    """Keeps a second run off the work folder; the first process holds the lock for all."""
+    with ExitStack() as held:
+
+        def hold() -> None:
+            held.enter_context(only_run(work_dir, "--output_dir"))
+
+        on_main(hold)
+        yield
 
 
 def _prepare(
     recipe: RecipeArguments, sft: SFTConfig, peft: ModelConfig, resume: bool
-) -> tuple[str | Path | None, Path, bool]:
+) -> tuple[str | Path | None, InstructionData, bool]:
     """The model to start from, the built data, and whether the tuning is done already."""
     work_dir, data = Path(sft.output_dir), Path(recipe.data)
     if work_dir.is_dir() and any(work_dir.iterdir()) and not resume:
@@ -103,7 +123,8 @@ def _prepare(
         )
     source = peft.model_name_or_path
     if recipe.scratch is None:
-        return source, built_instructions(data, work_dir), (work_dir / "model").exists()
+        built = InstructionData(built_instructions(data, work_dir))
+        return source, built, (work_dir / "model").exists()
     if sft.world_size > 1:
         raise UsageError(
             f"A recipe with scratch runs in one process, not in {sft.world_size}. Leave out the "
@@ -117,25 +138,30 @@ def _prepare(
         )
     encoders = None if recipe.encoders is None else Path(recipe.encoders)
     source, data = build_from_scratch(scratch, data, work_dir, encoders)
-    return source, data, (work_dir / "model").exists()
+    return source, InstructionData(data), (work_dir / "model").exists()
 
 
 def _conclude(
-    source: str | Path | None, data: Path, recipe: RecipeArguments, finished: Path
+    source: str | Path | None, data: InstructionData, recipe: RecipeArguments, finished: Path
 ) -> Trained:
     """The export, and the scores."""
     if recipe.export_to is not None:
         _replace(finished, Path(recipe.export_to))
-    if SPLIT not in splits(data):
+    if SPLIT not in data.splits:
         return Trained(finished)
     after = json.loads((finished / REPORT).read_text(encoding="utf-8"))
-    before = None if recipe.scratch is not None else _score_start(source, data, recipe)
-    return Trained(finished, before, after)
+    if recipe.scratch is not None:
+        return Trained(finished, None, after)
+    recognizer = _recognizer(source, recipe.attributes)
+    known = {label_name(label) for label in recognizer.labels}
+    if new := [label for label in data.labels if label_name(label) not in known]:
+        return Trained(finished, None, after, new)
+    return Trained(finished, split_report(score_validation(recognizer, data)), after)
 
 
 def _tune(
     source: str | Path | None,
-    data: Path,
+    data: InstructionData,
     recipe: RecipeArguments,
     sft: SFTConfig,
     peft: ModelConfig,
@@ -152,6 +178,7 @@ def _tune(
     make_shardable(model)
     sft.output_dir = str(finished.with_name("tuning"))
     sft.remove_unused_columns = False  # the collator chooses
+    sft.dataloader_pin_memory &= torch.accelerator.is_available()  # PyTorch warns where it is not
     started = time.perf_counter()
     fed, checked = _feeds(model, processor, data, recipe, sft)
     with stored_encoders(model, [part.store for part in (fed, checked) if part and part.store]):
@@ -166,18 +193,18 @@ def _tune(
         drop_expression_head(whole)
         unscored = finished.with_name("model.part")
         report = _save(whole.to(dtype), processor, data, recipe, unscored)
-        write_card(unscored, data, recipe, sft, report, source)
+        write_card(unscored, data.path, recipe, sft, report, source)
         unscored.replace(finished)
 
     on_main(finish)
 
 
 def _start(
-    source: str | Path | None, data: Path, recipe: RecipeArguments, seed: int
+    source: str | Path | None, data: InstructionData, recipe: RecipeArguments, seed: int
 ) -> tuple[EmoLlamaForConditionalGeneration, EmoLlamaProcessor]:
     """The model that a tuning begins with: the labels of its data, and its parts switched."""
     model, processor = load_model(source)
-    adopt_labels(model, label_set(data))
+    adopt_labels(model, data.labels)
     if recipe.scratch is None:
         switch_parts(model, processor, recipe.face_info_mining, recipe.tower, seed)
     model.config.attribute_prompt = recipe.attributes
@@ -187,7 +214,7 @@ def _start(
 def _feeds(
     model: EmoLlamaForConditionalGeneration,
     processor: EmoLlamaProcessor,
-    data: Path,
+    data: InstructionData,
     recipe: RecipeArguments,
     sft: SFTConfig,
 ) -> tuple[Feed, Feed | None]:
@@ -195,9 +222,9 @@ def _feeds(
     fed = feed(data, recipe, sft, model, processor)
     if sft.eval_strategy == "no":
         return fed, None
-    if SPLIT not in splits(data):
+    if SPLIT not in data.splits:
         raise UsageError(
-            f"{data}: no split validation to evaluate on. Set eval_strategy: no and "
+            f"{data.path}: no split validation to evaluate on. Set eval_strategy: no and "
             "early_stopping_patience: 0, or build data that have one."
         )
     offset = 0 if fed.store is None else fed.store.end()
@@ -246,17 +273,19 @@ def _teach(
 def _save(
     model: EmoLlamaForConditionalGeneration,
     processor: EmoLlamaProcessor,
-    data: Path,
+    data: InstructionData,
     recipe: RecipeArguments,
     out: Path,
 ) -> dict[str, Any] | None:
     """Writes the model, calibrates and scores it; the report, where there is a validation split."""
     shutil.rmtree(out, ignore_errors=True)
     labels = [label for _, label in sorted(model.config.id2label.items())]
-    model.config.label_bias = prior_bias(data, labels, recipe.prior_correction)
+    model.config.label_bias = prior_bias(
+        data.category("train")["label"], labels, recipe.prior_correction
+    )
     model.eval().save_pretrained(out)
     processor.save_pretrained(out)
-    if SPLIT not in splits(data):
+    if SPLIT not in data.splits:
         return None
     recognizer = _recognizer(out, recipe.attributes)
     cache = None if recipe.feature_cache is None else Path(recipe.feature_cache)
@@ -268,17 +297,6 @@ def _save(
     report = split_report(scored)
     (out / REPORT).write_text(json.dumps(report, indent=2), encoding="utf-8")
     return report
-
-
-def _score_start(
-    source: str | Path | None, data: Path, recipe: RecipeArguments
-) -> dict[str, Any] | None:
-    """The report of the model that training began with; `None` where the labels are new to it."""
-    recognizer = _recognizer(source, recipe.attributes)
-    known = {label_name(label) for label in recognizer.labels}
-    if not known.issuperset(map(label_name, label_set(data))):
-        return None
-    return split_report(score_validation(recognizer, data))
 
 
 def _recognizer(model: str | Path | None, attributes: str) -> EmotionRecognizer:

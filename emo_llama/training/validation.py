@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import load_dataset
 
-from emo_llama.dataset_builders.base import CONFIGS
-from emo_llama.evaluation.split import ScoredSplit, read_split, score_split
+from emo_llama.evaluation.split import ScoredSplit, score_split
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
 from emo_llama.recognition.recognizer import EmotionRecognizer
 from emo_llama.recognition.scoring import LabelScorer
 from emo_llama.training.data.feature_cache import StoredPictures, store_features, stored_encoders
 from emo_llama.training.data.feed import picture_sentences
+from emo_llama.training.data.instructions import InstructionData
 from emo_llama.training.data.pictures import number_pictures
 
 __all__ = ["SPLIT", "score_validation"]
@@ -27,13 +26,13 @@ SPLIT = "validation"
 
 
 def score_validation(
-    recognizer: EmotionRecognizer, data: Path, cache: Path | None = None
+    recognizer: EmotionRecognizer, data: InstructionData, cache: Path | None = None
 ) -> ScoredSplit:
     """Scores the validation split of built instruction data.
 
     Args:
         recognizer ([`EmotionRecognizer`]): What is scored; it takes whole pictures for faces.
-        data (`Path`): The built folder.
+        data ([`InstructionData`]): What holds it.
         cache (`Path`, *optional*):
             Where features of the encoders are kept, as [`store_features`] takes it; they are stored
             first where need be.
@@ -42,10 +41,9 @@ def score_validation(
         [`ScoredSplit`]: Probabilities and truth, the same with and without stored features.
     """
     if cache is None:
-        return score_split(recognizer, read_split(data, SPLIT))
+        return score_split(recognizer, data.category(SPLIT))
     model, processor = recognizer.model.requires_grad_(False), recognizer.processor
-    rows = load_dataset(str(data), CONFIGS[0], split=SPLIT)
-    numbered, pictures = number_pictures(rows, 1, None)
+    numbered, pictures = number_pictures(data.category(SPLIT), 1, None)
     store = store_features(model, processor, pictures, cache)
     leads = None
     if recognizer.attributes == "predicted":

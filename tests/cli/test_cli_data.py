@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -45,6 +46,16 @@ def test_a_picture_that_cannot_be_read_is_named_and_the_rest_is_built(tmp_path, 
     assert broken.name in captured.err
     assert "1 unreadable files" in captured.out
     assert (out / "README.md").is_file()
+
+
+def test_a_label_that_gets_another_name_is_told(tmp_path, capsys):
+    root, out = tmp_path / "drawn", tmp_path / "built"
+    assert main(["data", "synthetic", "folder", "--out", str(root), "--per-class", "1"]) == 0
+    build = ["data", "build", "folder", "--root", str(root), "--out", str(out)]
+    assert main([*build, "--landmarks", "none", "--faces", "none"]) == 0
+    assert "the label 'sad' is built as 'sadness'" in capsys.readouterr().err
+    renamed = json.loads((out / "report.json").read_text())["renamed"]
+    assert renamed == {"angry": "anger", "happy": "happiness", "sad": "sadness"}
 
 
 def test_a_dry_run_tells_the_price_and_asks_nobody(write_ferplus, tmp_path, capsys):

@@ -17,7 +17,7 @@ from emo_llama.recognition.attributes import AGES, GENDERS, RACES, predict_sente
 from emo_llama.recognition.recognizer import EmotionRecognizer
 from emo_llama.testing import tiny_config, tiny_model, tiny_processor
 from emo_llama.training.data.collator import CLASSES, InstructionCollator, ShownRows, with_leads
-from emo_llama.training.data.instructions import training_rows
+from emo_llama.training.data.instructions import InstructionData
 from emo_llama.training.parts import switch_parts
 from emo_llama.training.recipe import parse_recipe
 from emo_llama.training.trainer import ExpressionHead
@@ -127,7 +127,7 @@ def test_a_checkpoint_of_other_weights_is_named(recipe, tmp_path, capsys):
 
 
 def test_stills_and_clips_share_a_batch(ferplus_build):
-    rows = training_rows(ferplus_build[0], 0.0, 0).select(range(3))
+    rows = InstructionData(ferplus_build[0]).rows(0.0, 0).select(range(3))
     mixed = Dataset.from_list(
         [rows[0], rows[1] | {"images": rows[1]["images"] * 3}], features=rows.features
     ).with_transform(ShownRows())
@@ -143,7 +143,7 @@ def test_stills_and_clips_share_a_batch(ferplus_build):
 
 
 def test_attributes_stand_before_the_question(ferplus_build):
-    rows = training_rows(ferplus_build[0], 0.0, 0).select(range(2))
+    rows = InstructionData(ferplus_build[0]).rows(0.0, 0).select(range(2))
     led = with_leads(rows, ["The person is a man aged 20-29.", ""])
     asked = [row["messages"][0]["content"] for row in rows]
     assert led[0]["messages"][0]["content"] == f"The person is a man aged 20-29. {asked[0]}"
@@ -169,7 +169,9 @@ def test_a_model_is_tuned_with_attributes(recipe, tmp_path, cached, ferplus_buil
 
 def test_sentences_are_of_the_heads(ferplus_build):
     model, processor = tiny_model(), tiny_processor()
-    pictures = [row["images"][0].convert("RGB") for row in training_rows(ferplus_build[0], 0, 0)]
+    pictures = [
+        row["images"][0].convert("RGB") for row in InstructionData(ferplus_build[0]).rows(0, 0)
+    ]
     found = predict_sentences(model, processor, pictures[:3], [(0, 0, 40, 40), None, (0, 0, 9, 9)])
     assert found[1] == ""
     crops = processor.image_processor(pictures[:1], face_boxes=[(0, 0, 40, 40)])
@@ -186,7 +188,9 @@ def test_the_recognizer_asks_with_attributes(ferplus_build):
     model, processor = tiny_model(), tiny_processor()
     plain = EmotionRecognizer(model, processor)
     asking = EmotionRecognizer(model, processor, attributes="predicted")
-    pictures = [row["images"][0].convert("RGB") for row in training_rows(ferplus_build[0], 0, 0)]
+    pictures = [
+        row["images"][0].convert("RGB") for row in InstructionData(ferplus_build[0]).rows(0, 0)
+    ]
     one_by_one = np.concatenate([asking.score_labels([picture]) for picture in pictures[:4]])
     together = asking.score_labels(pictures[:4])
     assert together == pytest.approx(one_by_one, abs=1e-4)
@@ -204,7 +208,7 @@ def test_parts_are_switched_off(fim, tower, tokens, tmp_path, ferplus_build):
     model, processor = tiny_model(), tiny_processor()
     switch_parts(model, processor, fim, tower)
     assert model.config.num_tokens_per_frame == processor.num_tokens_per_frame == tokens
-    picture = training_rows(ferplus_build[0], 0, 0)[0]["images"][0].convert("RGB")
+    picture = InstructionData(ferplus_build[0]).rows(0, 0)[0]["images"][0].convert("RGB")
     scores = EmotionRecognizer(model, processor).score_labels([picture])
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)

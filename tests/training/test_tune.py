@@ -1,6 +1,7 @@
 """Instruction tuning on the drawn FERPlus: real TRL training of the tiny test model."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -14,12 +15,15 @@ from emo_llama.dataset_builders.dfew import Dfew
 from emo_llama.dataset_builders.stripping import strip_pictures
 from emo_llama.dataset_builders.synthetic import draw_face
 from emo_llama.errors import UsageError
+from emo_llama.evaluation import split
+from emo_llama.files import only_run
 from emo_llama.labels import FERPLUS
 from emo_llama.loading import EMBEDDED_MODEL, load_model
 from emo_llama.modeling import FaceXFormerModel
 from emo_llama.recognition.recognizer import EmotionRecognizer
 from emo_llama.testing import tiny_model, tiny_processor
-from emo_llama.training.data.instructions import label_set, training_rows
+from emo_llama.training.data import instructions
+from emo_llama.training.data.instructions import InstructionData
 from emo_llama.training.parts import adopt_labels
 from emo_llama.training.recipe import parse_recipe, scratch_settings
 from emo_llama.training.scratch.assembling import (
@@ -62,6 +66,7 @@ def test_a_folder_of_pictures_and_its_own_labels(recipe, tmp_path, capsys):
     words = ["train", "--config", str(recipe()), "--data", str(tmp_path / "mine")]
     assert main(words) == 0
     out = capsys.readouterr().out
+    assert "before: not scored" in out and "does not know the labels bored, calm" in out
     assert "before on" not in out and "after on" in out
     assert out.split("is / named")[1].split()[:3] == ["bored", "calm", "bored"]
     model, _ = load_model(tmp_path / "work" / "model")
@@ -118,10 +123,10 @@ def test_whole_clips_cannot_be_shown(tmp_path):
     options = BuildOptions(clips="bytes")
     build_folder("dfew", tmp_path / "dfew", tmp_path / "out", TemplateAnnotator(), options)
     with pytest.raises(UsageError, match="build with --clips frames"):
-        label_set(tmp_path / "out")
+        InstructionData(tmp_path / "out")
     strip_pictures(tmp_path / "out", tmp_path / "stripped")
     with pytest.raises(UsageError, match="holds no pictures"):
-        label_set(tmp_path / "stripped")
+        InstructionData(tmp_path / "stripped")
 
 
 def test_missing_data_are_named(recipe, tmp_path, capsys):
@@ -135,6 +140,41 @@ def test_lora_leaves_an_ordinary_model(recipe, tmp_path):
     assert main(["train", "--config", str(recipe()), *words]) == 0
     names = load_file(tmp_path / "work" / "model" / "model.safetensors")
     assert set(names) == set(load_file(tmp_path / "start" / "model.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("verb", "package"),
+    [("train", name) for name in ("accelerate", "peft", "trl")]
+    + [("ablate", name) for name in ("matplotlib", "scipy", "trl")],
+)
+def test_without_the_extra_the_command_to_type_is_said(
+    verb, package, recipe, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, package, None)  # as if it were not installed
+    words = [verb, "--config", recipe(), "--data", "any"]
+    assert main([*words, *(["--out", str(tmp_path / "out")] if verb == "ablate" else [])]) == 2
+    err = capsys.readouterr().err
+    assert f"package {package!r}" in err and 'pip install "emo-llama[train]"' in err
+
+
+def test_a_second_run_on_one_work_folder_is_refused(recipe, tmp_path, capsys):
+    with only_run(tmp_path / "work"):
+        assert main(["train", "--config", str(recipe())]) == 2
+    assert "another run is writing here" in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
+
+
+def test_the_data_are_opened_once(recipe, monkeypatch):
+    opened = []
+
+    def counted(*args, **kwargs):
+        opened.append(args)
+        return load_dataset(*args, **kwargs)
+
+    for module in (instructions, split.datasets):
+        monkeypatch.setattr(module, "load_dataset", counted)
+    assert main(["train", "--config", recipe(max_steps=1, prior_correction=0.5)]) == 0
+    assert [name for _, name in opened] == ["category", "conversation"]
 
 
 def test_an_earlier_run_is_not_overwritten(recipe, tmp_path, capsys):
@@ -172,12 +212,12 @@ def test_recipes_are_found_by_name(tmp_path, monkeypatch):
 
 
 def test_rows_of_both_kinds_are_mixed(ferplus_build):
-    whole = training_rows(ferplus_build[0], 1.0, seed=0)
-    half = training_rows(ferplus_build[0], 0.5, seed=0)
+    whole = InstructionData(ferplus_build[0]).rows(1.0, seed=0)
+    half = InstructionData(ferplus_build[0]).rows(0.5, seed=0)
     count = len(load_dataset(str(ferplus_build[0]), "category", split="train"))
     assert len(whole) == 2 * count
     assert len(half) == count + round(count / 2)
-    assert whole["messages"] == training_rows(ferplus_build[0], 1.0, seed=0)["messages"]
+    assert whole["messages"] == InstructionData(ferplus_build[0]).rows(1.0, seed=0)["messages"]
 
 
 def test_switches_reach_the_model_settings():

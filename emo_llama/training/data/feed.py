@@ -24,7 +24,7 @@ from emo_llama.training.arguments import RecipeArguments
 from emo_llama.training.data.augmentation import AugmentedFaces
 from emo_llama.training.data.collator import InstructionCollator, ShownRows, with_leads
 from emo_llama.training.data.feature_cache import FeatureStore, StoredPictures, store_features
-from emo_llama.training.data.instructions import training_rows
+from emo_llama.training.data.instructions import InstructionData
 from emo_llama.training.data.pictures import NumberedPictures, number_pictures
 from emo_llama.training.data.sampling import balanced_weights
 
@@ -50,7 +50,7 @@ class Feed(NamedTuple):
 
 
 def feed(
-    data: Path,
+    data: InstructionData,
     recipe: RecipeArguments,
     sft: SFTConfig,
     model: EmoLlamaForConditionalGeneration,
@@ -61,7 +61,7 @@ def feed(
     """Prepares one split as a recipe says.
 
     Args:
-        data (`Path`): The built folder.
+        data ([`InstructionData`]): The built rows.
         recipe ([`RecipeArguments`]): Changes, attributes, cache and balance.
         sft ([`trl.SFTConfig`]): Seed, and how answers are masked.
         model ([`EmoLlamaForConditionalGeneration`]): Its frozen encoders are asked.
@@ -77,7 +77,7 @@ def feed(
         UsageError: The model cannot give what is asked.
     """
     is_training = split == "train"
-    rows = training_rows(data, recipe.conversation_share, sft.seed, split)
+    rows = data.rows(recipe.conversation_share, sft.seed, split)
     change = None
     if recipe.augment_faces and is_training:
         change = AugmentedFaces(recipe.augment_faces, sft.seed)

@@ -21,7 +21,7 @@ from emo_llama.testing import tiny_model, tiny_processor
 from emo_llama.training.data import feature_cache
 from emo_llama.training.data.augmentation import AugmentedFaces
 from emo_llama.training.data.feature_cache import store_features
-from emo_llama.training.data.instructions import training_rows
+from emo_llama.training.data.instructions import InstructionData
 from emo_llama.training.data.pictures import number_pictures
 from emo_llama.training.parts import freeze
 from emo_llama.training.validation import score_validation
@@ -120,12 +120,12 @@ def parts(ferplus_build):
     """A frozen tiny model, its processor, and numbered pictures."""
     model = tiny_model()
     freeze(model, ["vision_tower", "face_model"])
-    rows = training_rows(ferplus_build[0], 1.0, 0)
+    rows = InstructionData(ferplus_build[0]).rows(1.0, 0)
     return model, tiny_processor(), number_pictures(rows, 1, None)[1]
 
 
 def test_one_picture_is_kept_once_for_all_its_rows(parts, ferplus_build):
-    rows = training_rows(ferplus_build[0], 1.0, 0)
+    rows = InstructionData(ferplus_build[0]).rows(1.0, 0)
     numbered, pictures = number_pictures(rows, 3, None)
     assert len(pictures) < len(rows)
     first = pictures.load([numbered["images"][5][0]])[0]
@@ -175,7 +175,8 @@ def test_pictures_are_numbered_alike_in_any_order(ferplus_build):
     """So that runs with other seeds find the features of these."""
     change = AugmentedFaces(32)
     first, second = (
-        number_pictures(training_rows(ferplus_build[0], 1.0, seed), 2, change) for seed in (0, 1)
+        number_pictures(InstructionData(ferplus_build[0]).rows(1.0, seed), 2, change)
+        for seed in (0, 1)
     )
     assert first[1].key() == second[1].key()
     assert first[0]["images"] != second[0]["images"]
@@ -185,8 +186,8 @@ def test_pictures_are_numbered_alike_in_any_order(ferplus_build):
 
 def test_stored_pictures_are_scored_as_the_pictures_are(ferplus_build, tmp_path):
     recognizer = EmotionRecognizer(tiny_model(), tiny_processor(), attributes="predicted")
-    plain = score_validation(recognizer, ferplus_build[0])
-    stored = score_validation(recognizer, ferplus_build[0], tmp_path)
+    plain = score_validation(recognizer, InstructionData(ferplus_build[0]))
+    stored = score_validation(recognizer, InstructionData(ferplus_build[0]), tmp_path)
     np.testing.assert_allclose(stored.probabilities, plain.probabilities, atol=1e-6)
     assert (stored.targets == plain.targets).all()
     assert list(tmp_path.glob("*/task_tokens.npy"))
