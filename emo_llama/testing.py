@@ -209,7 +209,8 @@ def _byte_tokenizer(special_tokens: tuple[str, ...], **names: str) -> PreTrained
     vocabulary = {token: index for index, token in enumerate([*special_tokens, *alphabet])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
+    # The space before an answer is the first token's; no text that is decoded begins with it.
+    tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         extra_special_tokens=[token for token in special_tokens if token in IMAGE_TOKENS],

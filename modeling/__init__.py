@@ -8,7 +8,9 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
     AutoProcessor,
 )
 
@@ -26,12 +28,16 @@ from .processing_emo_llama import EmoLlamaProcessor
 
 AutoConfig.register("emo_llama", EmoLlamaConfig, exist_ok=True)
 AutoConfig.register("facexformer", FaceXFormerConfig, exist_ok=True)
-# As Hub chat models do, `AutoModel` gives the model that can generate.
-AutoModel.register(EmoLlamaConfig, EmoLlamaForConditionalGeneration, exist_ok=True)
+# As Hub chat models do, `AutoModel` gives the model that can generate. Clients of language models,
+# as PEFT's AutoPeftModelForCausalLM, ask for a causal one.
+for auto_class in (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
+):
+    auto_class.register(EmoLlamaConfig, EmoLlamaForConditionalGeneration, exist_ok=True)
 AutoModel.register(FaceXFormerConfig, FaceXFormerModel, exist_ok=True)
-AutoModelForImageTextToText.register(
-    EmoLlamaConfig, EmoLlamaForConditionalGeneration, exist_ok=True
-)
 AutoImageProcessor.register(
     EmoLlamaConfig, image_processor_classes={"pil": EmoLlamaImageProcessor}, exist_ok=True
 )

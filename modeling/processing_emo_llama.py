@@ -120,9 +120,11 @@ class EmoLlamaProcessor(ProcessorMixin):
         image_processor ([`EmoLlamaImageProcessor`]):
             Prepares images, frames and face crops.
         tokenizer (`PreTrainedTokenizerBase`):
-            The language model's. Both placeholders must be tokens of it.
+            The language model's. Both placeholders must be tokens of it. Its padding side is set to
+            left, as answers are generated behind the prompts; a call may name another one.
         qformer_tokenizer (`PreTrainedTokenizerBase`):
-            The Q-Former's. Its truncation side is set to left: of a long question the end counts.
+            The Q-Former's. It pads on the right, and its truncation side is set to left: of a long
+            question the end counts.
         chat_template (`str`, *optional*, defaults to [`chat_template`]'s result):
             A Jinja template.
         num_tokens_per_frame (`int`, *optional*, defaults to 4):
@@ -187,7 +189,8 @@ class EmoLlamaProcessor(ProcessorMixin):
     ) -> None:
         if qformer_tokenizer is tokenizer:
             qformer_tokenizer = copy.deepcopy(tokenizer)
-        qformer_tokenizer.truncation_side = "left"
+        qformer_tokenizer.truncation_side, qformer_tokenizer.padding_side = "left", "right"
+        tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"  # the second: saved
         self.num_tokens_per_frame = num_tokens_per_frame
         self.image_token = image_token
         self.video_token = video_token
@@ -293,6 +296,37 @@ class EmoLlamaProcessor(ProcessorMixin):
         # transformers walks over the offsets one by one, which takes milliseconds on a tensor.
         processed_dict["offset_mapping"] = np.asarray(processed_dict["offset_mapping"]).tolist()
         return super()._adjust_assistant_masks_indices(processed_dict, generation_indices)
+
+    def post_process_image_text_to_text(
+        self, generated_outputs: Any, skip_special_tokens: bool = True, **kwargs: Any
+    ) -> str | list[str]:
+        r"""Decode what was generated.
+
+        The space before the last answer is left out, as the tokenizer leaves it out where an answer
+        is decoded alone: transformers' pipeline cuts the prompt off what is decoded here.
+
+        Args:
+            generated_outputs (`torch.LongTensor` of shape `(B, T)` or `(T,)`):
+                Token ids.
+            skip_special_tokens (`bool`, *optional*, defaults to `True`):
+                Whether special tokens are left out.
+            kwargs (`dict`, *optional*):
+                As in the tokenizer's `decode`.
+
+        Returns:
+            `str` or `list[str]`: The text, or one a row.
+        """
+        decoded = super().post_process_image_text_to_text(
+            generated_outputs, skip_special_tokens, **kwargs
+        )
+        if isinstance(decoded, str):
+            return self._without_space(decoded)
+        return [self._without_space(text) for text in decoded]
+
+    def _without_space(self, text: str) -> str:
+        """A decoded conversation without the space that its last answer begins with."""
+        before, marker, answer = text.rpartition(self.assistant_marker)
+        return before + marker + (answer.removeprefix(" ") if marker else answer)
 
     def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs: Any) -> str:
         """The placeholder once for every visual token of one image."""

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from transformers import AutoTokenizer
 
 from emo_llama import EmotionRecognizer
 from emo_llama.cli import main
 from emo_llama.labels import FERPLUS
 from emo_llama.loading import EMBEDDED_MODEL
+from emo_llama.prompts import category_question, conversation_question
 
 ROOT = Path(__file__).parents[1]
 PORTRAIT = ROOT / "emo_llama" / "assets" / "portrait.jpg"
@@ -56,6 +58,39 @@ def test_one_face_gives_the_same_in_any_batch(recognizer: EmotionRecognizer) -> 
     alone = recognizer.score_labels([image], boxes[:1])
     assert together[0] == pytest.approx(together[2], abs=1e-6)
     assert together[0] == pytest.approx(alone[0], abs=1e-4)
+
+
+def chat(recognizer: EmotionRecognizer, conversations: list) -> list[str]:
+    """New text of a batch of conversations, as any client of transformers reads it."""
+    processor = recognizer.processor
+    inputs = processor.apply_chat_template(
+        conversations,
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs={"padding": True},
+    )
+    ids = recognizer.model.generate(**inputs, max_new_tokens=24, do_sample=False)
+    new = ids[:, inputs["input_ids"].shape[1] :]
+    return processor.batch_decode(new, skip_special_tokens=True)
+
+
+def test_a_padded_batch_is_answered_as_its_rows_alone(recognizer: EmotionRecognizer) -> None:
+    face = Image.open(PORTRAIT).convert("RGB").crop((170, 70, 280, 180))
+    questions = [category_question(FERPLUS), conversation_question(), "What does the mouth show?"]
+    conversations = [
+        [{"role": "user", "content": [{"type": "image", "image": face}, text]}]
+        for text in ({"type": "text", "text": question} for question in questions)
+    ]
+    together = chat(recognizer, conversations)
+    assert together == [chat(recognizer, [one])[0] for one in conversations]
+    assert together[0] == "happiness"  # the bare label: harnesses compare exactly
+    assert together[1].startswith("The person looks happy")
+
+
+def test_the_shipped_tokenizer_pads_left() -> None:
+    assert AutoTokenizer.from_pretrained(EMBEDDED_MODEL).padding_side == "left"
 
 
 def test_the_demo_prints_what_the_readme_shows(tmp_path: Path, monkeypatch, capsys) -> None:

@@ -52,7 +52,9 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
     AutoProcessor,
     pipeline,
 )
@@ -73,7 +75,13 @@ for key, target in (("folder", folder), ("repo", repo)):
     inputs = processor.apply_chat_template(
         messages, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
     )
-    for name, auto in (("model", AutoModel), ("chat", AutoModelForImageTextToText)):
+    classes = {
+        "model": AutoModel,
+        "chat": AutoModelForImageTextToText,
+        "causal": AutoModelForCausalLM,
+        "multimodal": AutoModelForMultimodalLM,
+    }
+    for name, auto in classes.items():
         model = auto.from_pretrained(target, **remote)
         assert type(model).__name__ == "EmoLlamaForConditionalGeneration"
         assert type(model).__module__.startswith("transformers_modules.")
@@ -88,6 +96,22 @@ for key, target in (("folder", folder), ("repo", repo)):
     new = ids[:, inputs["input_ids"].shape[1] :]
     expected = processor.batch_decode(new, skip_special_tokens=True)[0]
     assert answer[0]["generated_text"] == expected, (answer, expected)
+    # Unequal lengths in one batch: each row is answered as by itself.
+    short = [{"role": "user", "content": [{"type": "image", "image": picture}]}]
+    padded = processor.apply_chat_template(
+        [short, messages],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+        processor_kwargs={"padding": True},
+    )
+    assert not padded["attention_mask"].all()
+    row = model.generate(**padded, **options)[1]
+    assert row.tolist() == ids[0].tolist()
+    with torch.no_grad():
+        last = model(**padded).logits[1, -1]
+    torch.testing.assert_close(last, tensors[f"{key}.model.logits"][0, -1], atol=1e-5, rtol=1e-4)
     assert config.label_temperature == 1.0 and len(config.id2label) == 8
 assert not any(name.partition(".")[0] == "emo_llama" for name in sys.modules)
 save_file(tensors, results)
@@ -158,7 +182,7 @@ def expected(exported, picture):
 
 
 @pytest.mark.parametrize("target", ["folder", "repo"])
-@pytest.mark.parametrize("auto", ["model", "chat"])
+@pytest.mark.parametrize("auto", ["model", "chat", "causal", "multimodal"])
 def test_a_process_without_the_package_gives_the_same_bits(results, expected, target, auto):
     for name, value in expected.items():
         assert torch.equal(results[f"{target}.{auto}.{name}"], value), name

@@ -5,13 +5,13 @@ weights, and what the folder says of its parts. The parts themselves are taken a
 weights are held once.
 """
 
-import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from tokenizers import decoders
 from torch import nn
 from transformers import (
     GenerationConfig,
@@ -209,8 +209,8 @@ def _processor(
 ) -> EmoLlamaProcessor:
     """The tower's own pictures, the language model's own way of writing a conversation."""
     tokenizer.chat_template = None  # it is the processor's now
-    asked = copy.deepcopy(tokenizer)
-    asked.padding_side = "right"
+    if turns is None or turns.space:
+        _strip_answers(tokenizer)
     faces = {"do_face_crop": False} if face is None else face.picture_settings()
     markers = {}
     if turns is not None:
@@ -218,12 +218,23 @@ def _processor(
     return EmoLlamaProcessor(
         image_processor=EmoLlamaImageProcessor(**tower.pictures, **faces),
         tokenizer=tokenizer,
-        qformer_tokenizer=asked,
+        qformer_tokenizer=tokenizer,
         chat_template=chat_template(system_prompt="") if turns is None else turns.template(),
         num_tokens_per_frame=config.num_tokens_per_frame,
         max_question_length=min(256, config.qformer_config.max_position_embeddings),
         **markers,
     )
+
+
+def _strip_answers(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Leaves out the space that a template puts before an answer where the answer is decoded.
+
+    Llama's tokenizers do so by themselves; those on bytes keep it in the first word.
+    """
+    space = tokenizer(" a", add_special_tokens=False)["input_ids"]
+    if tokenizer.is_fast and str(tokenizer.decode(space)).startswith(" "):
+        backend = tokenizer.backend_tokenizer
+        backend.decoder = decoders.Sequence([backend.decoder, decoders.Strip(" ", 1, 0)])
 
 
 def _generation_config(

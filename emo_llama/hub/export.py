@@ -30,7 +30,9 @@ __all__ = [
 AUTO_MAP = {
     "AutoConfig": "configuration_emo_llama.EmoLlamaConfig",
     "AutoModel": "modeling_emo_llama.EmoLlamaForConditionalGeneration",
+    "AutoModelForCausalLM": "modeling_emo_llama.EmoLlamaForConditionalGeneration",
     "AutoModelForImageTextToText": "modeling_emo_llama.EmoLlamaForConditionalGeneration",
+    "AutoModelForMultimodalLM": "modeling_emo_llama.EmoLlamaForConditionalGeneration",
     "AutoProcessor": "processing_emo_llama.EmoLlamaProcessor",
     "AutoImageProcessor": "image_processing_emo_llama.EmoLlamaImageProcessor",
 }

@@ -110,7 +110,8 @@ def test_any_language_model(kind, llms, towers, face, tmp_path, capsys):
     )
     learned = inputs.pop("assistant_masks")[0].bool()
     text = processor.tokenizer.decode(inputs["input_ids"][0][learned])
-    assert text.strip().startswith("Happy.")
+    assert text.startswith("Happy.")
+    assert processor.tokenizer.padding_side == "left"
     assert inputs["input_ids"][0][learned][-1] in torch.tensor(model.generation_config.eos_token_id)
     model(**inputs, labels=inputs["input_ids"]).loss.backward()
     assert model.model.frame_tokens.query_tokens.grad.abs().sum() > 0

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoTokenizer
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from emo_llama.modeling.processing_emo_llama import (
@@ -12,7 +13,7 @@ from emo_llama.modeling.processing_emo_llama import (
     EmoLlamaProcessor,
     chat_template,
 )
-from emo_llama.testing import tiny_processor
+from emo_llama.testing import tiny_model, tiny_processor
 
 IMAGE, VIDEO = {"type": "image"}, {"type": "video"}
 
@@ -358,6 +359,78 @@ def test_a_file_that_is_no_video_is_named(processor, tmp_path):
         processor(videos=[np.zeros((0, 8, 8, 3), np.uint8)], text="<video> Who?")
 
 
+# --- batches of conversations, and answers
+
+
+def test_a_padded_batch_is_answered_as_its_rows_alone(processor, picture):
+    model = tiny_model()
+    asked = ["Who?", "Which of the eight expressions does the person show?", "Sad or not?"]
+    conversations = [
+        [user({**IMAGE, "image": picture.rotate(90 * index)}, text(words))]
+        for index, words in enumerate(asked)
+    ]
+
+    def generate(conversations):
+        inputs = processor.apply_chat_template(
+            conversations,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True},
+        )
+        done = model.generate(
+            **inputs,
+            max_new_tokens=4,
+            do_sample=False,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        new = done.sequences[:, inputs["input_ids"].shape[1] :]
+        return inputs, processor.batch_decode(new), torch.stack(done.logits, dim=1)
+
+    inputs, answers, logits = generate(conversations)
+    assert inputs["attention_mask"].sum(-1).unique().numel() == 3
+    assert inputs["attention_mask"][:, -1].all()
+    assert inputs["qformer_attention_mask"][:, 0].all()
+    for index, conversation in enumerate(conversations):
+        _, alone, its_logits = generate([conversation])
+        assert answers[index] == alone[0]
+        torch.testing.assert_close(logits[index], its_logits[0], atol=1e-5, rtol=1e-4)
+
+
+def test_both_tokenizers_keep_their_side(processor, tmp_path):
+    processor.save_pretrained(tmp_path)
+    sides = [
+        AutoTokenizer.from_pretrained(tmp_path / name).padding_side
+        for name in ("", "qformer_tokenizer")
+    ]
+    assert sides == ["left", "right"]
+    again = EmoLlamaProcessor.from_pretrained(tmp_path)
+    assert (again.tokenizer.padding_side, again.qformer_tokenizer.padding_side) == tuple(sides)
+
+
+def test_a_call_may_pad_on_the_right(processor):
+    inputs = processor(
+        text=["Who?", "Who is it?"], padding=True, padding_side="right", return_tensors="pt"
+    )
+    assert inputs["attention_mask"][:, 0].all() and not inputs["attention_mask"].all()
+
+
+def test_answers_come_without_the_templates_space(processor):
+    prompt = processor.apply_chat_template([user(text("Who?"))], add_generation_prompt=True)
+    whole = processor.apply_chat_template([user(text("Who?")), answer("anger")])
+    ids = [processor.tokenizer(words)["input_ids"] for words in (prompt, whole)]
+    new = ids[1][len(ids[0]) :]
+    assert processor.tokenizer(" anger")["input_ids"] == new[:-1]  # learned and scored with it
+    assert processor.batch_decode([new], skip_special_tokens=True) == ["anger"]
+    # transformers' pipeline cuts the decoded prompt off.
+    decoded = processor.post_process_image_text_to_text(ids)
+    assert decoded == ["USER: Who? ASSISTANT:", "USER: Who? ASSISTANT:anger"]
+    assert processor.post_process_image_text_to_text(ids[1]) == decoded[1]
+    assert processor.post_process_image_text_to_text([new]) == ["anger"]
+
+
 # --- training and saving
 
 
@@ -389,6 +462,8 @@ def test_only_answers_are_learned(processor, picture):
     learned = [processor.tokenizer.decode(ids[ids != -100]).strip() for ids in batch["labels"]]
     eos = processor.tokenizer.eos_token
     assert learned == [f"happiness{eos}", f"fear{eos}"]
+    # Whatever side a prompt is padded on, training pads behind the answers.
+    assert batch["attention_mask"][:, 0].all() and not batch["attention_mask"].all()
     bos = processor.tokenizer.bos_token_id
     if bos is not None:
         assert (batch["input_ids"] == bos).sum(-1).tolist() == [1, 1]

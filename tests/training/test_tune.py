@@ -255,3 +255,4 @@ def test_the_tokenizer_writes_whatever_is_typed():
     text = "Größe 😀 <image> the eyes"
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     assert len(tokenizer(" happy")["input_ids"]) < 6
+    assert tokenizer.decode(tokenizer(" happy")["input_ids"]) == "happy"  # an answer is bare
