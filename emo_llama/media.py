@@ -1,63 +1,67 @@
 """Reads images and videos that nobody has vetted.
 
-Images are recognised by their first bytes, never by their name; only four formats are tried, the
-number of bytes and pixels is capped before anything is decoded, and what comes out is RGB as
-displayed. Videos are decoded in a child process (`emo_llama/_video_decoder.py`), because a
-broken file can kill the interpreter that decodes it (PyAV-Org/PyAV#2344). Finding faces is left
-to `emo_llama.faces`.
+Images are recognised by their first bytes, never by their name; only the formats below are tried,
+bytes, sides and pixels are capped before anything is decoded, and what comes out is RGB as
+displayed, without metadata. Videos are decoded in a child process, by the code that travels with
+the model (`modeling/media_emo_llama.py`). Finding faces is left to `emo_llama.faces`.
 """
 
 import io
-import json
-import logging
 import os
-import signal
 import struct
-import subprocess
-import sys
-import tempfile
-import threading
 import warnings
+import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from emo_llama.errors import InputNotFoundError, MediaError, UsageError
+from emo_llama.errors import EmoLlamaError, InputNotFoundError, MediaError, UsageError, require
 
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp"})
-VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg"})
+if TYPE_CHECKING:  # transformers takes seconds to import, and finding files needs none of it
+    from emo_llama.modeling.media_emo_llama import VideoFrame
+
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx")
+IMAGE_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .avif .heic .heif .hif".split()
+)
+VIDEO_SUFFIXES = frozenset(
+    ".mp4 .m4v .mov .qt .avi .divx .mkv .webm .mpg .mpeg .mpe .m1v .m2v .vob .ts .m2ts .mts .3gp "
+    ".3g2 .wmv .asf .flv .f4v .ogv .mxf".split()
+)
 MAX_IMAGE_BYTES = 100_000_000
-MAX_IMAGE_PIXELS = 90_000_000
-MAX_VIDEO_SIDE = 4096
-MAX_FRAME_SECONDS = 120  # how long the decoder may take to the next sampled frame
+MAX_IMAGE_PIXELS = 90_000_000  # decoded whole
+MAX_REDUCED_PIXELS = 178_000_000  # decoded at half size; Pillow opens no more
+MAX_IMAGE_SIDE = 65_535
+MAX_ASPECT = 100  # a strip has no face, and pictures are padded to squares
 
-logger = logging.getLogger(__name__)
-
-_DECODER = Path(__file__).with_name("_video_decoder.py")
-_FRAME_HEADER = struct.Struct("<dII")
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TS_PACKET = 188  # bytes; each begins with the same byte
 
 
-@dataclass(frozen=True)
-class VideoFrame:
-    """One sampled frame of a video.
+Source = str | os.PathLike | bytes | Image.Image | np.ndarray
+
+
+class FoundMedia(NamedTuple):
+    """What [`find_media`] found.
 
     Attributes:
-        time (`float`):
-            Seconds from the start of the video.
-        image (`PIL.Image.Image`):
-            The frame as displayed, RGB.
+        files (`list[Path]`):
+            The images and videos.
+        left_out (`Counter[str]`):
+            How many other files of the folders there are, by suffix, and how many links, folders
+            and special files were not followed, by a word for them.
     """
 
-    time: float
-    image: Image.Image
+    files: list[Path]
+    left_out: Counter[str]
 
 
-def read_image(source: str | os.PathLike | bytes | Image.Image | np.ndarray) -> Image.Image:
+def read_image(source: Source) -> Image.Image:
     """Read one image as RGB, turned as its EXIF orientation says.
 
     Args:
@@ -66,7 +70,8 @@ def read_image(source: str | os.PathLike | bytes | Image.Image | np.ndarray) -> 
             or float in [0, 1].
 
     Returns:
-        `PIL.Image.Image`: The image, mode RGB; transparent parts lie on white.
+        `PIL.Image.Image`: The image, mode RGB, without metadata; transparent parts lie on white.
+        Of an animation it is the first frame.
 
     Raises:
         InputNotFoundError: There is no such file.
@@ -81,19 +86,25 @@ def read_image(source: str | os.PathLike | bytes | Image.Image | np.ndarray) -> 
     (6, 4)
     ```
     """
-    if isinstance(source, np.ndarray):
-        return to_rgb(_image_from_array(source))
-    if isinstance(source, Image.Image):
-        return _decode(source, "the image")
-    if isinstance(source, bytes):
-        return _decode(_open_image(io.BytesIO(source), "the given bytes"), "the given bytes")
-    if not isinstance(source, (str, os.PathLike)):
-        raise UsageError(
-            f"Expected a path, bytes, a PIL image or a NumPy array, got {type(source).__name__}."
-        )
-    path = check_file(source, MAX_IMAGE_BYTES)
-    with path.open("rb") as stream:
-        return _decode(_open_image(stream, str(path)), str(path))
+    return _read(source, MAX_IMAGE_PIXELS)[0]
+
+
+def read_reduced_image(source: Source) -> tuple[Image.Image, float]:
+    """Read one image as [`read_image`] does, a very large one at half its size.
+
+    Args:
+        source (`str`, `PathLike`, `bytes`, `PIL.Image.Image` or `np.ndarray`):
+            As in [`read_image`].
+
+    Returns:
+        `tuple[PIL.Image.Image, float]`: The image, and the pixels of the source along one of its
+        pixels: 1.0, or 2.0 for more than 90 million pixels.
+
+    Raises:
+        InputNotFoundError: There is no such file.
+        MediaError: The file is not an image of a known format, is broken, or is too large.
+    """
+    return _read(source, MAX_REDUCED_PIXELS)
 
 
 def check_file(source: str | os.PathLike, max_bytes: int | None = None) -> Path:
@@ -113,8 +124,13 @@ def check_file(source: str | os.PathLike, max_bytes: int | None = None) -> Path:
         MediaError: It is not a regular file, cannot be read, is empty or too large.
     """
     path = Path(source)
-    if not path.exists():
-        raise InputNotFoundError(f"{path}: no such file. Check the spelling of the path.")
+    try:
+        size = path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        message = f"{path}: no such file. Check the spelling of the path."
+        raise InputNotFoundError(message) from error
+    except OSError as error:
+        raise MediaError(f"{path}: this file cannot be read ({error.strerror}).") from error
     if path.is_dir():
         known = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
         raise MediaError(f"{path}: a folder without images and videos (looked for {known}).")
@@ -122,39 +138,12 @@ def check_file(source: str | os.PathLike, max_bytes: int | None = None) -> Path:
         raise MediaError(f"{path}: expected a file, found something else (a device or a pipe).")
     if not os.access(path, os.R_OK):
         raise MediaError(f"{path}: this file may not be read. Change its permissions.")
-    size = path.stat().st_size
     if size == 0:
         raise MediaError(f"{path}: the file is empty.")
     if max_bytes is not None and size > max_bytes:
-        raise MediaError(
-            f"{path}: {size / 1e6:.0f} MB, more than the {max_bytes / 1e6:.0f} MB that are read. "
-            "Save it smaller."
-        )
+        limit = f"{max_bytes / 1e6:.0f} MB"
+        raise MediaError(f"{path}: {size / 1e6:.0f} MB, at most {limit} are read. Save it smaller.")
     return path
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image of any mode to RGB as a viewer would show it.
-
-    Args:
-        image (`PIL.Image.Image`):
-            The image.
-
-    Returns:
-        `PIL.Image.Image`: Mode RGB; transparent parts lie on white, 16-bit grey is scaled.
-    """
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith(("I", "F")):  # 16 and 32 bit grey; convert() would clip at 255
-        values = np.asarray(image, dtype=np.float32)
-        scale = 255.0 / 65535.0 if values.max(initial=0.0) > 255.0 else 1.0
-        grey = (values * scale).clip(0, 255).astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return image.convert("RGB")
 
 
 def media_kind(path: str | os.PathLike) -> str:
@@ -170,30 +159,42 @@ def media_kind(path: str | os.PathLike) -> str:
     return "video" if Path(path).suffix.lower() in VIDEO_SUFFIXES else "image"
 
 
-def find_media(paths: Sequence[str | os.PathLike]) -> list[Path]:
+def find_media(paths: Sequence[str | os.PathLike]) -> FoundMedia:
     """Expand folders to the images and videos in them, at any depth, sorted by path.
+
+    Links in a folder are followed to files of that folder only, so that a folder of unknown origin
+    cannot name files elsewhere.
 
     Args:
         paths (`Sequence[str | PathLike]`):
             Files and folders. Files are taken as they are, whatever their name.
 
     Returns:
-        `list[Path]`: The files, in the given order, each once. A folder that holds none stands for
-        itself, so that reading it says so.
+        [`FoundMedia`]: The files, in the given order, each once, and what was left out. A folder
+        that holds none stands for itself, so that reading it says so.
+
+    Raises:
+        UsageError: A name is empty.
     """
     found: dict[Path, None] = {}
-    for path in map(Path, paths):
-        if not path.is_dir():
-            found[path] = None
-            continue
-        files = sorted(p for p in path.rglob("*") if _is_media(p))
-        found.update(dict.fromkeys(files or [path]))
-    return list(found)
+    left_out: Counter[str] = Counter()
+    for path in paths:
+        if not os.fspath(path):
+            raise UsageError(
+                "Expected the name of a file or folder, got an empty one. Write . for the current "
+                "folder; perhaps a variable of the shell is not set."
+            )
+        if os.path.isdir(path):
+            files = sorted(_media_in(os.fspath(path), left_out))
+            found.update(dict.fromkeys(files or [Path(path)]))
+        else:
+            found[Path(path)] = None
+    return FoundMedia(list(found), left_out)
 
 
 def read_video(
     source: str | os.PathLike, fps: float = 4.0, max_frames: int = 64
-) -> Iterator[VideoFrame]:
+) -> Iterator["VideoFrame"]:
     """Sample the frames of a video, one after the other, in a child process.
 
     Memory does not grow with the video: only the frame in hand is held.
@@ -213,31 +214,77 @@ def read_video(
         InputNotFoundError: There is no such file.
         MediaError: The file is no video, is broken from the start, or takes too long to decode.
     """
+    from emo_llama.modeling.media_emo_llama import sample_video
+
     path = check_file(source)
-    options = {"path": str(path), "fps": fps, "max_frames": max_frames, "max_side": MAX_VIDEO_SIDE}
-    # -P keeps the current folder off the child's import path; the decoder needs only PyAV.
-    command = [sys.executable, "-P", str(_DECODER), json.dumps(options)]
-    with tempfile.TemporaryFile() as complaints:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=complaints)
-        last = None
+    with path.open("rb") as file:
         try:
-            while frame := _next_frame(child):
-                last = frame
-                yield frame
-            status = child.wait(MAX_FRAME_SECONDS)
-        finally:
-            child.kill()
-            child.communicate()
-        if last is None:
-            raise MediaError(f"{path}: {_complaint(complaints, status)}")
-        if status != 0:
-            logger.warning(f"{path}: broken after {last.time:.1f} s; the rest is left out.")
+            yield from sample_video(file, str(path), fps, max_frames)
+        except ValueError as error:
+            raise MediaError(str(error)) from error
 
 
-def _is_media(path: Path) -> bool:
-    """Whether a file in a folder is worth trying: known suffix, not hidden, nothing special."""
-    known = path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
-    return known and not path.name.startswith(".") and path.is_file()
+def _media_in(folder: str, left_out: Counter[str]) -> Iterator[Path]:
+    """The files of a folder that are worth trying; what is passed over is counted, hidden not."""
+    inside = os.path.realpath(folder)
+
+    def unreadable(error: OSError) -> None:
+        left_out["unreadable folder"] += 1
+
+    for root, folders, names in os.walk(folder, onerror=unreadable):
+        left_out["linked folder"] += sum(os.path.islink(os.path.join(root, f)) for f in folders)
+        for name in names:
+            path = Path(root, name)
+            if name.startswith("."):
+                continue
+            reason = _reason_to_skip(path, inside)
+            if reason is None:
+                yield path
+            else:
+                left_out[reason] += 1
+    left_out += Counter()  # without what was counted as zero
+
+
+def _reason_to_skip(path: Path, inside: str) -> str | None:
+    """What a file of a folder is counted as where it is no image or video of that folder."""
+    suffix = path.suffix.lower()
+    if suffix not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+        return suffix if suffix.isascii() and suffix[1:].isalnum() else "other"
+    if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(inside):
+        return "link out of the folder"
+    if not path.is_file():
+        return "broken link or special file"
+    if suffix == ".ts" and not _is_transport_stream(path):
+        return suffix  # a program in TypeScript
+    return None
+
+
+def _is_transport_stream(path: Path) -> bool:
+    """Whether a file begins as MPEG transport streams do."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_TS_PACKET + 1)
+    except OSError:
+        return True  # reading it says why it cannot be read
+    return head[:1] == b"G" and head[-1:] == b"G"
+
+
+def _read(source: Source, max_pixels: int) -> tuple[Image.Image, float]:
+    """An image and its scale, from whatever it is given as."""
+    if isinstance(source, np.ndarray):
+        source = _image_from_array(source)
+    if isinstance(source, Image.Image):
+        with _Explained("the image"):
+            return _decode(source.copy(), "the image", max_pixels)
+    if isinstance(source, bytes):
+        return _read_stream(io.BytesIO(source), "the given bytes", max_pixels)
+    if not isinstance(source, (str, os.PathLike)):
+        raise UsageError(
+            f"Expected a path, bytes, a PIL image or a NumPy array, got {type(source).__name__}."
+        )
+    path = check_file(source, MAX_IMAGE_BYTES)
+    with path.open("rb") as stream:
+        return _read_stream(stream, str(path), max_pixels)
 
 
 def _image_from_array(array: np.ndarray) -> Image.Image:
@@ -257,75 +304,96 @@ def _image_from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _open_image(stream: IO[bytes], name: str) -> Image.Image:
+class _Explained:
+    """Turns whatever Pillow raises for one input into a `MediaError`: it promises no list."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, Exception) or isinstance(error, EmoLlamaError):
+            return
+        if isinstance(error, UnidentifiedImageError):
+            known = ", ".join(IMAGE_FORMATS)
+            message = f"not an image that can be read (expected {known}, found other content)."
+        elif isinstance(error, Image.DecompressionBombError):
+            message = f"{error}. Save it smaller."
+        else:
+            reason = str(error) or type(error).__name__
+            message = f"this image is broken or cut off ({reason}). Copy or save it again."
+        raise MediaError(f"{self.name}: {message}") from error
+
+
+def _read_stream(stream: IO[bytes], name: str, max_pixels: int) -> tuple[Image.Image, float]:
+    """Decode an image file; where a PNG fails, once more without its metadata."""
+    with _Explained(name):
+        try:
+            return _decode(_open_image(stream), name, max_pixels)
+        except MediaError:
+            raise
+        except (SyntaxError, ValueError, OSError, EOFError, struct.error, zlib.error):
+            stream.seek(0)
+            bare = _png_without_metadata(stream.read())
+            if bare is None:
+                raise
+            return _decode(_open_image(io.BytesIO(bare)), name, max_pixels)
+
+
+def _open_image(stream: IO[bytes]) -> Image.Image:
     """Open an image by its first bytes, before any pixel is decoded."""
-    try:
-        with warnings.catch_warnings():
-            # The cap below is ours and always an error; Pillow's own warning comes only later.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(stream, formats=IMAGE_FORMATS)
-    except UnidentifiedImageError as error:
-        known = ", ".join(IMAGE_FORMATS)
-        raise MediaError(
-            f"{name}: not an image that can be read (expected {known}, found other content)."
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise MediaError(f"{name}: {error}. Save it smaller.") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise MediaError(f"{name}: this image is broken ({error}). Save it again.") from error
+    formats = list(IMAGE_FORMATS)
+    head = stream.read(12)
+    stream.seek(0)
+    if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS:
+        require("pillow_heif", extra="heic").register_heif_opener()
+        formats = ["HEIF"]
+    with warnings.catch_warnings():
+        # The caps are ours and always errors; of metadata that Pillow doubts nothing is used.
+        warnings.simplefilter("ignore")
+        return Image.open(stream, formats=formats)
 
 
-def _decode(image: Image.Image, name: str) -> Image.Image:
-    """Check the size, decode the pixels, turn and convert them."""
+def _png_without_metadata(data: bytes) -> bytes | None:
+    """The chunks of a PNG that make its pixels; `None` where it is none."""
+    if not data.startswith(_PNG_SIGNATURE):
+        return None
+    kept, place = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
+    while place < len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4])
+        kind = data[place + 4 : place + 8]
+        if kind[:1].isupper() or kind == b"tRNS":
+            kept.append(data[place:end])
+        place = end
+    return b"".join(kept)
+
+
+def _decode(image: Image.Image, name: str, max_pixels: int) -> tuple[Image.Image, float]:
+    """Check the size, decode the pixels, turn and convert them, and drop the metadata."""
+    from emo_llama.modeling.media_emo_llama import to_rgb, upright
+
     width, height = image.size
-    if width * height > MAX_IMAGE_PIXELS:
-        raise MediaError(
-            f"{name}: {width} x {height} pixels, more than the {MAX_IMAGE_PIXELS / 1e6:.0f} "
-            "million that are read. Save it smaller."
-        )
     if width == 0 or height == 0:
         raise MediaError(f"{name}: the image has no pixels ({width} x {height}).")
-    try:
-        image.load()
-        return to_rgb(ImageOps.exif_transpose(image))
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+    if width * height > max_pixels:
+        limit = f"more than the {max_pixels / 1e6:.0f} million that are read"
+        raise MediaError(f"{name}: {width} x {height} pixels, {limit}. Save it smaller.")
+    if max(width, height) > min(MAX_IMAGE_SIDE, MAX_ASPECT * min(width, height)):
         raise MediaError(
-            f"{name}: this image is broken or cut off ({error}). Copy or save it again."
-        ) from error
-
-
-def _next_frame(child: subprocess.Popen) -> VideoFrame | None:
-    """Read what the decoder writes next: a header (time, width, height) and RGB bytes.
-
-    Only the wait for the decoder counts against its time, not what the reader does in between.
-    """
-    assert child.stdout is not None  # as it was started; for the type checker
-    watchdog = threading.Timer(MAX_FRAME_SECONDS, child.kill)
-    watchdog.start()
-    try:
-        header = child.stdout.read(_FRAME_HEADER.size)
-        if len(header) < _FRAME_HEADER.size:
-            return None
-        time, width, height = _FRAME_HEADER.unpack(header)
-        pixels = child.stdout.read(width * height * 3)
-    finally:
-        watchdog.cancel()
-    if len(pixels) < width * height * 3:
-        return None
-    return VideoFrame(time, Image.frombytes("RGB", (width, height), pixels))
-
-
-def _complaint(complaints: Any, status: int) -> str:
-    """Say why the decoder gave no frame."""
-    complaints.seek(0)
-    lines = complaints.read().decode(errors="replace").strip().splitlines()
-    if status == -signal.SIGKILL:
-        return (
-            f"no frame came within {MAX_FRAME_SECONDS} s, or the system stopped the decoder. Cut "
-            "the video into shorter pieces."
+            f"{name}: {width} x {height} pixels; pictures are read up to {MAX_IMAGE_SIDE} pixels a "
+            f"side, the longer at most {MAX_ASPECT} times the shorter. Cut it."
         )
-    if status < 0:
-        return f"this video is broken (it stopped the decoder with signal {-status})."
-    if status == 0:
-        return "no frame could be decoded from this video."
-    return f"this video cannot be read ({lines[-1] if lines else f'exit status {status}'})."
+    half = (-(-width // 2), -(-height // 2))
+    too_large = width * height > MAX_IMAGE_PIXELS
+    if too_large:
+        image.draft(image.mode, half)  # JPEG only: decodes fewer pixels
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        image.load()
+        if too_large and image.size == (width, height):
+            image = image.resize(half, Image.Resampling.BOX)
+        image = to_rgb(upright(image))
+    image.info.clear()
+    return image, 2.0 if too_large else 1.0

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from transformers.image_processing_backends import PilBackend
 from transformers.image_processing_base import BatchFeature
 from transformers.image_processing_utils import get_size_dict
@@ -31,8 +31,10 @@ from transformers.image_utils import (
 )
 from transformers.processing_utils import ImagesKwargs
 
+from .media_emo_llama import to_rgb, upright
+
 VISION_INPUTS = ("image", "face")
-EXIF_ORIENTATION = 0x0112
+LARGEST_SQUARE = 8192  # pixels; padding a strip to a square would fill the memory
 
 
 class EmoLlamaImageProcessorKwargs(ImagesKwargs, total=False):
@@ -240,24 +242,16 @@ class EmoLlamaImageProcessor(PilBackend):
 
 def _to_pil(image: Any, input_data_format: str | ChannelDimension | None) -> Image.Image:
     """Any image as PIL in mode L or RGB, upright, transparency laid over white."""
-    if not isinstance(image, Image.Image):
+    if isinstance(image, Image.Image):
+        image = upright(image)
+    else:
         array = to_numpy_array(image)
         if input_data_format is None:
             input_data_format = infer_channel_dimension_format(array, num_channels=(1, 3, 4))
         image = to_pil_image(array, input_data_format=input_data_format)
-    elif image.getexif().get(EXIF_ORIENTATION, 1) != 1:
-        image = ImageOps.exif_transpose(image)
-    if image.mode in ("L", "RGB") and "transparency" not in image.info:
-        return image
-    if image.mode.startswith(("I", "F")):  # 16-bit grey: keep the upper byte
-        array = np.asarray(image, dtype=np.float32)
-        return Image.fromarray(
-            (array / (256 if array.max() > 255 else 1)).clip(0, 255).astype(np.uint8)
-        )
-    if "A" not in image.getbands() and "transparency" not in image.info:
-        return image.convert("RGB")
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    if image.mode == "L" and "transparency" not in image.info:
+        return image  # a third of the work of three equal channels
+    return to_rgb(image)
 
 
 def _grow_box(
@@ -291,6 +285,9 @@ def _pad_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
     if width == height:
         return image
     side = max(width, height)
+    if side > LARGEST_SQUARE:
+        width, height = (max(1, round(v * LARGEST_SQUARE / side)) for v in image.size)
+        image, side = image.resize((width, height), Image.Resampling.BOX), LARGEST_SQUARE
     canvas = Image.new("RGB", (side, side), tuple(int(value * 255) for value in mean))
     canvas.paste(image, ((side - width) // 2, (side - height) // 2))
     return canvas

@@ -11,19 +11,25 @@ import copy
 import json
 from collections.abc import Sequence
 from string import Template
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import numpy as np
+from huggingface_hub import get_session
+from PIL import Image
 from transformers.image_processing_base import BatchFeature
 from transformers.image_utils import ImageInput
 from transformers.processing_utils import ProcessorMixin
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
-from transformers.video_utils import VideoInput, VideoMetadata, load_video, make_batched_videos
+from transformers.video_utils import VideoInput, make_batched_videos
+
+from .media_emo_llama import sample_video
 
 VICUNA_SYSTEM_PROMPT = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
     "helpful, detailed, and polite answers to the user's questions."
 )
+EVERY_FRAME = 1000.0  # frames a second, more than videos have
 USER_MARKER = "USER:"
 ASSISTANT_MARKER = "ASSISTANT:"
 
@@ -368,26 +374,21 @@ class EmoLlamaProcessor(ProcessorMixin):
 
     def _decode(
         self,
-        path: str,
+        source: str,
         fps: float | None,
         num_frames: int | None,
         do_sample_frames: bool | None,
-    ) -> np.ndarray:
-        """The sampled frames of one video file, uint8 (frames, H, W, 3)."""
-
-        def sample(metadata: VideoMetadata, **kwargs: Any) -> Sequence[int]:
-            """Numbers of the frames to take."""
-            if do_sample_frames is False:
-                return range(metadata.total_num_frames or 10**9)
-            step = max(1, round((metadata.fps or 0.0) / (fps or self.video_fps)))
-            return _spread(metadata.total_num_frames, step, num_frames or self.max_frames)
-
+    ) -> list[Image.Image]:
+        """The sampled frames of one video file, as displayed."""
+        rate, most = fps or self.video_fps, num_frames or self.max_frames
+        if do_sample_frames is False:
+            rate, most = EVERY_FRAME, None
         try:
-            # Paths are missing from the type that transformers gives its argument.
-            return load_video(path, backend="pyav", sample_indices_fn=sample)[0]  # type: ignore[arg-type]
-        except (OSError, ValueError, TypeError, IndexError) as error:
+            with _open_video(source) as file:
+                return [frame.image for frame in sample_video(file, source, rate, most)]
+        except (OSError, ValueError) as error:
             raise ValueError(
-                f"Could not decode the video {path!r} ({error}). Expected a file with a video "
+                f"Could not decode the video {source!r} ({error}). Expected a file with a video "
                 "stream that FFmpeg can read; check that it exists and plays."
             ) from error
 
@@ -464,14 +465,15 @@ def _tensor_type(kwargs: dict[str, Any]) -> str | None:
     return next((d["return_tensors"] for d in (kwargs, *nested) if d.get("return_tensors")), None)
 
 
-def _spread(total: int, step: int, most: int) -> Sequence[int]:
-    """Every `step`-th of `total` frames; where those are more than `most`, that many of them."""
-    if not total:  # some containers do not say how many frames they hold
-        return range(0, step * most, step)
-    wanted = range(0, total, step)
-    if len(wanted) <= most:
-        return wanted
-    return [wanted[int(index)] for index in np.linspace(0, len(wanted) - 1, most)]
+def _open_video(source: str) -> IO[bytes]:
+    """A video as a file of the operating system: opened, or fetched from its address."""
+    if not source.startswith(("http://", "https://")):
+        return open(source, "rb")
+    response = get_session().get(source, follow_redirects=True)
+    response.raise_for_status()
+    file = TemporaryFile()
+    file.write(response.content)
+    return file
 
 
 def _frame_boxes(

@@ -1,6 +1,11 @@
 """Reading images and videos that nobody has vetted."""
 
+import contextlib
 import io
+import os
+import signal
+import socket
+import subprocess
 from pathlib import Path
 
 import av
@@ -10,6 +15,7 @@ from PIL import Image
 
 from emo_llama.errors import InputNotFoundError, MediaError, UsageError
 from emo_llama.media import find_media, media_kind, read_image, read_video
+from emo_llama.modeling import media_emo_llama as decoder
 
 PORTRAIT = Path(__file__).parents[1] / "emo_llama" / "assets" / "portrait.jpg"
 
@@ -26,7 +32,7 @@ def write_clip(path: Path, frames: int = 20, fps: int = 10) -> Path:
         stream = container.add_stream("mpeg4", rate=fps)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for index in range(frames):
-            pixels = np.full((48, 64, 3), index * 10, dtype=np.uint8)
+            pixels = np.full((48, 64, 3), index % 25 * 10, dtype=np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     return path
@@ -95,7 +101,7 @@ def test_a_broken_file_says_so(tmp_path: Path) -> None:
         ("cut.jpg", whole[:5000], "broken or cut off"),
         ("text.jpg", b"this is text", "not an image"),
         ("empty.jpg", b"", "empty"),
-        ("other.gif", encoded(Image.new("L", (2, 2)), "GIF"), "not an image"),
+        ("other.gif", encoded(Image.new("L", (2, 2)), "PPM"), "not an image"),
     ):
         path = tmp_path / name
         path.write_bytes(content)
@@ -133,9 +139,9 @@ def test_folders_are_searched_at_any_depth(tmp_path: Path) -> None:
     for name in ("a.jpg", "b/c.MP4", "b/notes.txt", ".hidden.png"):
         (tmp_path / name).touch()
     found = [tmp_path / "a.jpg", tmp_path / "b" / "c.MP4"]
-    assert find_media([tmp_path]) == found
-    assert find_media([found[1], tmp_path]) == found[::-1]
-    assert find_media([tmp_path / "empty"]) == [tmp_path / "empty"]
+    assert find_media([tmp_path]).files == found
+    assert find_media([found[1], tmp_path]).files == found[::-1]
+    assert find_media([tmp_path / "empty"]).files == [tmp_path / "empty"]
     assert [media_kind(path) for path in found] == ["image", "video"]
 
 
@@ -166,22 +172,91 @@ def test_broken_clips_are_errors_and_not_crashes(tmp_path: Path) -> None:
         list(read_video(tmp_path / "nix.mp4"))
 
 
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    """The decoder as it is, but for what it does with the file."""
+    path = tmp_path / "decoder.py"
+    path.write_text(
+        f"import os, sys, time\nsys.path.insert(0, {str(Path(decoder.__file__).parent)!r})\n"
+        f"import media_emo_llama as decoder\n"
+        f"def sampled_frames(*args, **options):\n    {body}\n    yield\n"
+        "decoder.sampled_frames = sampled_frames\nsys.exit(decoder.main())\n"
+    )
+    monkeypatch.setattr(decoder, "_SCRIPT", str(path))
+
+
 def test_a_decoder_that_dies_or_hangs_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = write_clip(tmp_path / "clip.mp4")
-    decoder = tmp_path / "decoder.py"
-    monkeypatch.setattr("emo_llama.media._DECODER", decoder)
-    decoder.write_text("import os; os.abort()")
+    script(tmp_path, monkeypatch, "os.abort()")
     with pytest.raises(MediaError, match="signal 6"):
         list(read_video(clip))
-    monkeypatch.setattr("emo_llama.media.MAX_FRAME_SECONDS", 0.1)
-    decoder.write_text("import time; time.sleep(60)")
+    script(tmp_path, monkeypatch, "bytearray(1 << 40)")
+    with pytest.raises(MediaError, match="cannot be read"):
+        list(read_video(clip))
+    monkeypatch.setattr(decoder, "MAX_FRAME_SECONDS", 0.1)
+    script(tmp_path, monkeypatch, "time.sleep(60)")
     with pytest.raises(MediaError, match=r"within 0\.1 s"):
         list(read_video(clip))
 
 
-def test_a_reader_who_stops_early_leaves_no_process(tmp_path: Path) -> None:
-    frames = read_video(write_clip(tmp_path / "clip.mp4"))
+def test_a_reader_who_stops_early_leaves_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    class Recorded(subprocess.Popen):
+        def __init__(self, *args: object, **options: object) -> None:
+            super().__init__(*args, **options)
+            started.append(self)
+
+    monkeypatch.setattr(decoder.subprocess, "Popen", Recorded)
+    clip = write_clip(tmp_path / "clip.mp4", frames=600)
+    frames = read_video(clip, fps=100, max_frames=600)
     next(frames)
+    (child,) = started
+    assert child.poll() is None  # far from done: the pipe holds a few frames only
     frames.close()
+    assert child.returncode == -signal.SIGKILL  # waited for as well: no zombie
+    assert not Path(f"/proc/{child.pid}").exists()
+
+
+def test_names_and_play_lists_open_nothing_else(tmp_path: Path) -> None:
+    """Addresses, protocols and lists of files are names and text here, as everywhere else."""
+    outside, folder = tmp_path / "outside.mp4", tmp_path / "folder"
+    write_clip(outside)
+    (folder / "http:").mkdir(parents=True)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        server.settimeout(0.2)
+        address = f"127.0.0.1:{server.getsockname()[1]}/x.mp4"
+        (folder / "http:" / address.split("/")[0]).mkdir()
+        lists = {
+            folder / "http:" / address: b"not a video",
+            folder / "list.mp4": f"ffconcat version 1.0\nfile {outside}\n".encode(),
+            folder / "hls.mp4": f"#EXTM3U\n#EXTINF:5,\nhttp://{address}\n#EXT-X-ENDLIST\n".encode(),
+            folder / "hls.mkv": f"#EXTM3U\n#EXTINF:5,\nfile://{outside}\n".encode(),
+            folder / "stream.avi": b"v=0\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n",
+            folder / "dash.mov": f"<MPD><BaseURL>http://{address}</BaseURL></MPD>".encode(),
+        }
+        for path, content in lists.items():
+            path.write_bytes(content)
+        found = find_media([folder]).files
+        assert sorted(lists) == found
+        names = [os.path.relpath(path, folder) for path in found]
+        names += [f"http://{address}", f"subfile,,start,0,end,0,,:{outside}", f"concat:{outside}"]
+        with contextlib.chdir(folder):
+            for name in names:
+                with pytest.raises((MediaError, InputNotFoundError)):
+                    list(read_video(name))
+        with pytest.raises(TimeoutError):
+            server.accept()
+
+
+def test_a_name_is_a_name(tmp_path: Path) -> None:
+    for name in ("12:30.mkv", "http:", "subfile,,start,0,end,0,,:x.mp4", "-i.mp4", "a\nb.avi"):
+        path = tmp_path / name
+        write_clip(tmp_path / "clip.mkv").rename(path)
+        with contextlib.chdir(tmp_path):
+            assert len(list(read_video(name))) == 8

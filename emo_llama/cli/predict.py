@@ -123,7 +123,10 @@ def main(args: argparse.Namespace) -> int:
     format = _checked_format(args)
     from emo_llama.media import find_media
 
-    paths = find_media(args.paths)
+    paths, left_out = find_media(args.paths)
+    if left_out:
+        counts = ", ".join(f"{count} {kind}" for kind, count in left_out.most_common(12))
+        _output.message(f"left out of the folders: {counts}")
     if args.overlay:
         args.overlay.mkdir(parents=True, exist_ok=True)
     job = Job(

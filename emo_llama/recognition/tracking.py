@@ -12,7 +12,7 @@ from PIL import Image
 
 from emo_llama.boxes import Box, intersection_over_union
 from emo_llama.faces import Detection
-from emo_llama.media import VideoFrame
+from emo_llama.modeling.media_emo_llama import VideoFrame
 
 
 @dataclass

@@ -17,8 +17,8 @@ TRAVELLING = sorted(path for path in (ROOT / "modeling").glob("*.py") if path.st
 
 # Of two modules the higher may import the lower; equals may import each other, but modelling code
 # and data builders not. What is not named here is a service.
-LEAVES = ("errors", "files", "labels", "media", "prompts", "boxes")
-PARTS = {"modeling": 1, "dataset_builders": 1, "cli": 3} | dict.fromkeys(LEAVES, 0)
+LEAVES = ("errors", "files", "labels", "prompts", "boxes")
+PARTS = {"modeling": 1, "media": 1, "dataset_builders": 1, "cli": 3} | dict.fromkeys(LEAVES, 0)
 SERVICE = 2
 
 # huggingface_hub only for `strict`, the decorator of transformers' own configuration classes.
@@ -68,6 +68,8 @@ def test_imports_run_downward(name: str, path: Path) -> None:
 
 @pytest.mark.parametrize("path", TRAVELLING, ids=lambda path: path.name)
 def test_travelling_files_depend_on_little(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guarded = {n.lineno for t in ast.walk(tree) if isinstance(t, ast.Try) for n in t.body}
     for node, target in imports(path):
         if target.startswith("."):
             assert isinstance(node, ast.ImportFrom) and node.level == 1 and node.module, (
@@ -76,6 +78,8 @@ def test_travelling_files_depend_on_little(path: Path) -> None:
             assert (path.parent / f"{node.module}.py").is_file(), f"no file for {target}"
             continue
         top = target.split(".")[0]
+        if node.lineno in guarded:
+            continue  # transformers asks nobody to install what stands in a `try`
         assert top in sys.stdlib_module_names or top in ALLOWED_IN_TRAVELLING, (
             f"{path.name}:{node.lineno} imports {top}: every user of the Hub model would need it"
         )

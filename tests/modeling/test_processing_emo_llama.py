@@ -1,5 +1,8 @@
 """The processor: templates, placeholders and their counts, questions, videos, TRL's collator."""
 
+import struct
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ from PIL import Image
 from transformers import AutoTokenizer
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
+from emo_llama.media import read_video
 from emo_llama.modeling.processing_emo_llama import (
     VICUNA_SYSTEM_PROMPT,
     EmoLlamaProcessor,
@@ -55,14 +59,18 @@ def squeeze(words):
     return [word.replace(" ", "").lower() for word in words]
 
 
-def write_video(path, seconds, rate=10, size=(48, 32)):
-    """A clip whose frames grow brighter, so that a frame's value tells its time."""
+def write_video(path, seconds, rate=10, size=(48, 32), dark=0):
+    """A clip whose frames grow brighter, so that a frame's value tells its time.
+
+    The first `dark` columns are black.
+    """
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         total = seconds * rate
         for index in range(total):
             values = np.full((size[1], size[0], 3), 20 + 200 * index // total, dtype=np.uint8)
+            values[:, :dark] = 0
             container.mux(stream.encode(av.VideoFrame.from_ndarray(values, format="rgb24")))
         container.mux(stream.encode())
     return str(path)
@@ -296,8 +304,25 @@ def test_long_videos_give_frames_from_all_of_it(processor, tmp_path):
     short.max_frames = 3
     inputs = short(videos=[path], text="<video> Who?", return_tensors="pt")
     whole = processor(videos=[path], text="<video> Who?", return_tensors="pt")
-    picked = whole["pixel_values_videos"][[0, 5, 11]]
+    picked = whole["pixel_values_videos"][[0, 4, 8]]
     torch.testing.assert_close(inputs["pixel_values_videos"], picked)
+
+
+def test_a_turned_video_is_seen_as_displayed(processor, tmp_path):
+    """As phones write portrait videos: the frames lie, and a matrix in the header turns them."""
+    path = Path(write_video(tmp_path / "clip.mp4", seconds=2, dark=24))
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 44  # behind version, times, track, duration and volume
+    one = 1 << 16
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    _, frame = read_video(path, fps=1)
+    assert frame.image.size == (32, 48)
+    upper, lower = frame.image.getpixel((16, 4))[0], frame.image.getpixel((16, 44))[0]
+    assert upper < 40 < 100 < lower  # by 90 degrees clockwise: the left side is above
+    turned = processor(videos=[str(path)], text="<video> Who?", return_tensors="pt")
+    direct = processor(videos=[[frame.image]], text="<video> Who?", return_tensors="pt")
+    torch.testing.assert_close(turned["pixel_values_videos"][1:], direct["pixel_values_videos"])
 
 
 def test_containers_without_a_frame_count_work(processor, tmp_path):

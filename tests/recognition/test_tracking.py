@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from emo_llama.faces import Detection
-from emo_llama.media import VideoFrame
+from emo_llama.modeling.media_emo_llama import VideoFrame
 from emo_llama.recognition.tracking import FaceTracker, TrackedPerson
 
 
