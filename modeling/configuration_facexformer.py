@@ -20,7 +20,7 @@ class FaceXFormerConfig(PreTrainedConfig):
     Args:
         backbone_config (`dict` or `PreTrainedConfig`, *optional*, defaults to Swin-B):
             Any backbone that `AutoModel` builds and that gives four maps at strides 4, 8, 16 and
-            32: Swin, or a convolutional one such as RegNet or ResNet.
+            32: Swin, or a convolutional one such as RegNet, ResNet or MobileNet.
         hidden_size (`int`, *optional*, defaults to 256):
             Width d of the fused map, the tokens and the decoder; divisible by 8 and by `2 *
             num_attention_heads`.

@@ -30,6 +30,10 @@ LANDMARK_MIRROR = (
     *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55),
     *(64, 63, 62, 61, 60, 67, 66, 65),
 )
+STRIDES = (4, 8, 16, 32)
+"""Of the maps that are read from a backbone."""
+BATCH_NORM_MOMENTUM = 0.1
+"""PyTorch's own: the share of a batch in the running statistics."""
 # Task tokens that should not change when the face is mirrored: attributes, age, gender and race.
 # Expression is the fifth, where there is one.
 SYMMETRIC_TASKS = (2, 4, 5, 6)
@@ -286,7 +290,7 @@ class FaceXFormerModel(PreTrainedModel):
         super().__init__(config)
         width = config.hidden_size
         self.backbone = build_encoder(config.backbone_config)
-        channels = _backbone_channels(config.backbone_config)
+        self._taps, channels = _taps(config.backbone_config)
         self.fusion = FaceXFormerFusion(channels, width)
         self.position_embedding = FaceXFormerPositionEmbedding(width)
         self.decoder = FaceXFormerDecoder(config)
@@ -329,7 +333,8 @@ class FaceXFormerModel(PreTrainedModel):
         if self.config.backbone_config.model_type == "swin":
             kwargs["output_hidden_states_before_downsampling"] = True
             return list(self.backbone(pixel_values, **kwargs).reshaped_hidden_states[-4:])
-        return list(self.backbone(pixel_values, **kwargs).hidden_states[-4:])
+        states = self.backbone(pixel_values, **kwargs).hidden_states
+        return [states[tap] for tap in self._taps]
 
     def encode(
         self, pixel_values: torch.FloatTensor
@@ -448,13 +453,41 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
         return AutoModel.from_config(config)
     model = AutoModel.from_config(config, attn_implementation="eager")
     model._supports_sdpa = model._supports_flash_attn = model._supports_flex_attn = True
+    for module in model.modules():
+        # MobileNets carry TensorFlow's decay as PyTorch's momentum: the last batch would be all.
+        if isinstance(module, nn.BatchNorm2d) and (module.momentum or 0) > 0.5:
+            module.momentum = BATCH_NORM_MOMENTUM
     return model
 
 
-def _backbone_channels(config: object) -> list[int]:
-    """Widths of the four maps: told by convolutional configs, doubled a stage by Swin."""
-    sizes = getattr(config, "hidden_sizes", None)
-    return list(sizes)[-4:] if sizes else [config.embed_dim * 2**stage for stage in range(4)]
+def _taps(config: PreTrainedConfig) -> tuple[list[int], list[int]]:
+    """Which hidden states of a backbone are the four maps, and how wide these are.
+
+    Where the configuration does not tell, the backbone looks at an empty picture without weights:
+    the last state at each of the strides 4, 8, 16 and 32 is taken.
+    """
+    last = [-4, -3, -2, -1]
+    if config.model_type == "swin":
+        return last, [config.embed_dim * 2**stage for stage in range(4)]
+    widths = list(getattr(config, "hidden_sizes", None) or ())
+    if len(widths) == len(last):
+        return last, widths
+    with torch.device("meta"), torch.no_grad():
+        pixels = torch.zeros(
+            1, getattr(config, "num_channels", 3), 2 * STRIDES[-1], 2 * STRIDES[-1]
+        )
+        states = build_encoder(config).eval()(pixels, output_hidden_states=True).hidden_states
+    shapes = [state.shape for state in states]
+    sides = {shape[-1]: tap for tap, shape in enumerate(shapes) if len(shape) == 4}
+    wanted = [pixels.shape[-1] // stride for stride in STRIDES]
+    if not set(wanted) <= set(sides):
+        raise ValueError(
+            f"{config.model_type}: expected maps at strides {', '.join(map(str, STRIDES))}, found "
+            f"states of {[tuple(shape[1:]) for shape in shapes]} for {pixels.shape[-1]} pixels. "
+            "Choose a convolutional backbone, or Swin."
+        )
+    taps = [sides[side] for side in wanted]
+    return taps, [shapes[tap][1] for tap in taps]
 
 
 __all__ = ["FaceXFormerModel", "FaceXFormerOutput", "build_encoder"]

@@ -7,9 +7,17 @@ from emo_llama.cli import _changes, _output
 
 EXAMPLES = """examples:
   emo-llama convert facexformer --checkpoint model.pt --out faces
+  emo-llama convert faceres --checkpoint faceres.json --out faces --set image_size=112
   emo-llama convert llama-vid --checkpoint llama-vid-7b --vision-tower eva_vit_g.pth --face-model faces --qformer-tokenizer bert-base-uncased --out emo-llama-7b
   emo-llama convert llama-vid --checkpoint my-lora --base llama-vid-7b --out emo-llama-lora
 """  # noqa: E501 - commands stay whole
+
+
+FACE_NETWORKS = (
+    ("facexformer", "FaceXFormer's published model.pt", "model.pt"),
+    ("faceres", "HSE-FaceRes, a MobileNet that knows faces", "faceres.json, faceres.bin beside it"),
+)
+"""Kind, what it is, and the file to name."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,9 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
     parser.epilog = EXAMPLES
     kinds = parser.add_subparsers(dest="kind", metavar="KIND", required=True)
-    face = kinds.add_parser("facexformer", help="FaceXFormer's published model.pt")
-    face.add_argument("--checkpoint", required=True, metavar="FILE", help="model.pt")
-    _add_common(face)
+    for kind, what, file in FACE_NETWORKS:
+        face = kinds.add_parser(kind, help=what)
+        face.add_argument("--checkpoint", required=True, metavar="FILE", help=file)
+        _add_common(face)
     video = kinds.add_parser("llama-vid", help="a LLaMA-VID folder, full or LoRA")
     video.add_argument(
         "--checkpoint", required=True, metavar="DIR", help="config.json and .bin or safetensors"
@@ -77,6 +86,7 @@ def main(args: argparse.Namespace) -> int:
     """
     import torch
 
+    from emo_llama.conversion.faceres import convert_faceres
     from emo_llama.conversion.facexformer import convert_facexformer
     from emo_llama.conversion.llama_vid import LlamaVidParts, convert_llama_vid
 
@@ -84,6 +94,8 @@ def main(args: argparse.Namespace) -> int:
     changes = _changes.changes(args.set)
     if args.kind == "facexformer":
         convert_facexformer(Path(args.checkpoint), args.out, dtype, **changes)
+    elif args.kind == "faceres":
+        convert_faceres(Path(args.checkpoint), args.out, dtype, **changes)
     else:
         own = args.face_model not in (None, "none")
         parts = LlamaVidParts(

@@ -5,10 +5,12 @@ Decides which tensor of the reference goes where, and which configuration the sh
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 
 from emo_llama.conversion.checkpoints import (
     ShardWriter,
@@ -20,9 +22,15 @@ from emo_llama.conversion.checkpoints import (
 from emo_llama.errors import DataFormatError, UsageError
 from emo_llama.files import complete_folder
 from emo_llama.hub.export import FACE_AUTO_MAP, travelling_files
-from emo_llama.modeling import FaceXFormerConfig, FaceXFormerModel
+from emo_llama.modeling import EmoLlamaImageProcessor, FaceXFormerConfig, FaceXFormerModel
 
-__all__ = ["convert_facexformer", "convert_facexformer_state_dict", "face_config"]
+__all__ = [
+    "changed_face_config",
+    "convert_facexformer",
+    "convert_facexformer_state_dict",
+    "face_config",
+    "write_face_model",
+]
 
 KEY = "state_dict_backbone"
 REFERENCE_HEADS = 8
@@ -147,9 +155,6 @@ def convert_facexformer(
         DataFormatError: It holds no FaceXFormer, or keys are missing, left over or of other shapes.
         UsageError: `out` holds something already, or a change names no field.
     """
-    unknown = sorted(set(changes) - set(FaceXFormerConfig().to_dict()))
-    if unknown:
-        raise UsageError(f"--set {unknown[0]}: no such field. Name one of FaceXFormerConfig.")
     content = read_shard(checkpoint)
     tensors = content.get(KEY, content) if isinstance(content, dict) else {}
     if not any(str(key).startswith("face_decoder.") for key in tensors):
@@ -167,17 +172,70 @@ def convert_facexformer(
     with torch.device("meta"):
         wanted = FaceXFormerModel(config).state_dict()
     compare_shapes(checkpoint, shapes_of(converted), shapes_of(wanted))
+    return write_face_model(out, config, converted, _CARD, dtype)
+
+
+def changed_face_config(values: Mapping[str, Any], changes: Mapping[str, Any]) -> FaceXFormerConfig:
+    """The configuration of a face network with some fields set otherwise.
+
+    Args:
+        values (`Mapping[str, Any]`): What the checkpoint tells.
+        changes (`Mapping[str, Any]`): Fields that a user sets.
+
+    Returns:
+        [`FaceXFormerConfig`]: The configuration.
+
+    Raises:
+        UsageError: A change names no field, or its value cannot be meant.
+    """
+    unknown = sorted(set(changes) - set(FaceXFormerConfig().to_dict()))
+    if unknown:
+        raise UsageError(f"--set {unknown[0]}: no such field. Name one of FaceXFormerConfig.")
+    try:
+        return FaceXFormerConfig(**(dict(values) | dict(changes)))
+    except (StrictDataclassError, ValueError, TypeError) as error:
+        said = ", ".join(f"{key}={value}" for key, value in changes.items())
+        raise UsageError(f"--set {said}: the configuration does not take this: {error}") from error
+
+
+def write_face_model(
+    out: Path,
+    config: FaceXFormerConfig,
+    tensors: Tensors,
+    card: str,
+    dtype: torch.dtype | None = None,
+    pictures: EmoLlamaImageProcessor | None = None,
+) -> Path:
+    """Writes a face network as a folder that `AutoModel` loads with its own code.
+
+    Args:
+        out (`Path`): The folder to write; it must not exist, or be empty.
+        config ([`FaceXFormerConfig`]): Of the network.
+        tensors (`dict[str, torch.Tensor]`): The weights, by the names of [`FaceXFormerModel`].
+        card (`str`): The model card.
+        dtype (`torch.dtype`, *optional*): Of the weights; as they are by default.
+        pictures ([`EmoLlamaImageProcessor`], *optional*):
+            How crops are prepared, where it is not as FaceXFormer does.
+
+    Returns:
+        `Path`: The folder.
+
+    Raises:
+        UsageError: `out` holds something already, or cannot be written.
+    """
     with complete_folder(out) as folder:
         writer = ShardWriter(folder, dtype)
-        writer.write(converted)
+        writer.write(tensors)
         writer.finish()
         config.auto_map = dict(FACE_AUTO_MAP)
         config.architectures = [FaceXFormerModel.__name__]
         config.save_pretrained(folder)
+        if pictures is not None:
+            pictures.save_pretrained(folder)
         for path in travelling_files():
             if path.stem.endswith("_facexformer"):
                 shutil.copyfile(path, folder / path.name)
-        (folder / "README.md").write_text(_CARD, encoding="utf-8")
+        (folder / "README.md").write_text(card, encoding="utf-8")
     return out
 
 
@@ -224,4 +282,4 @@ def face_config(tensors: Tensors, **changes: Any) -> FaceXFormerConfig:
         "num_decoder_layers": len({match[1] for match in decoder if match}),
         "num_segmentation_classes": tensors["face_decoder.mask_tokens.weight"].shape[0],
     }
-    return FaceXFormerConfig(**(values | changes))
+    return changed_face_config(values, changes)
