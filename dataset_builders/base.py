@@ -17,7 +17,7 @@ import datasets
 
 from emo_llama.dataset_builders.clips import read_clip
 from emo_llama.dataset_builders.crops import Cropper, NoFaceError, crop_faces
-from emo_llama.dataset_builders.files import inside, read_picture
+from emo_llama.dataset_builders.files import inside, plain_picture, read_picture
 from emo_llama.dataset_builders.options import FACES, BuildOptions
 from emo_llama.dataset_builders.schema import (
     CLIP_FEATURES,
@@ -28,7 +28,7 @@ from emo_llama.dataset_builders.schema import (
     built_row,
     category_messages,
 )
-from emo_llama.errors import InputNotFoundError, MediaError, UsageError
+from emo_llama.errors import EmoLlamaError, InputNotFoundError, MediaError, UsageError
 from emo_llama.media import VIDEO_SUFFIXES
 
 __all__ = ["CONFIGS", "Entry", "ExpressionBuilder", "ExpressionConfig", "Item", "LeftOut"]
@@ -261,13 +261,13 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
     def _faces(self, images: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], str]:
         """The pictures, or the faces in them, and what is to be counted of that."""
         if self.config.cropper is None:
-            return images, ""
+            return tuple(map(plain_picture, images)), ""
         try:
             return crop_faces(images, self.config.cropper), ""
         except NoFaceError:
             if self.config.faces == "detect":
                 raise
-        return images, "kept whole"
+        return tuple(map(plain_picture, images)), "kept whole"
 
     def records(self, entries: Iterable[Entry], counts: Counter[str]) -> Iterator[ExpressionRecord]:
         """The records of some entries; what is left out is only counted."""
@@ -325,6 +325,10 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
         except MediaError as error:
             message = str(error).replace(f"{self.root}/", "")
             return LeftOut("unreadable files", item.key, message)
+        except EmoLlamaError:
+            raise
+        except Exception as error:  # noqa: BLE001 - one item becomes its count, whatever it raises
+            return LeftOut("unreadable files", item.key, f"{type(error).__name__}: {error}")
 
     def _messages(self, record: ExpressionRecord, split: str) -> list[Message] | None:
         """The conversation of one row."""

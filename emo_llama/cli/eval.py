@@ -4,9 +4,14 @@ import argparse
 import json
 import shlex
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from emo_llama.cli import _output
+
+SHOWN = 10
+LOG_SECONDS = 30
 
 EXAMPLES = """examples:
   emo-llama eval --data built/ferplus
@@ -70,6 +75,7 @@ def main(args: argparse.Namespace) -> int:
 
     from emo_llama.evaluation.report import as_page, as_text, versions
     from emo_llama.evaluation.split import SCORER, evaluate_split, read_split
+    from emo_llama.files import write_text
     from emo_llama.recognition.recognizer import EmotionRecognizer
 
     logging.set_verbosity_error()
@@ -78,8 +84,7 @@ def main(args: argparse.Namespace) -> int:
     recognizer = EmotionRecognizer.from_pretrained(
         args.model, detector="none", device=args.device, attributes=args.attributes
     )
-    progress = _output.progress(rows, None, "eval")
-    report = evaluate_split(recognizer, progress, args.batch_size) | {
+    report = evaluate_split(recognizer, _with_bar(rows, args), args.batch_size) | {
         "model": args.model or "emo-llama-tiny (embedded)",
         "data": args.data,
         "split": args.split,
@@ -87,10 +92,25 @@ def main(args: argparse.Namespace) -> int:
         "command": shlex.join(["emo-llama", *sys.argv[1:]]),
         "versions": versions(),
     }
+    for row in report["unread"][:SHOWN]:
+        _output.message(f"{row['id']}: not scored, {row['message']}")
+    if len(report["unread"]) > SHOWN:
+        _output.message(f"and {len(report['unread']) - SHOWN:,} more; --format json names all")
     if args.page:
-        scratch = args.page.with_name(args.page.name + ".tmp")
-        scratch.write_text(as_page(report), encoding="utf-8")
-        scratch.replace(args.page)
+        write_text(args.page, as_page(report))
         _output.message(f"wrote {args.page}")
     _output.data(json.dumps(report, indent=2) if args.format == "json" else as_text(report))
-    return 0
+    return 1 if report["unread"] else 0
+
+
+def _with_bar(rows: Iterable[dict[str, Any]], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """The rows, counted on stderr; where that is no terminal, a line now and then."""
+    from tqdm import tqdm
+
+    from emo_llama.dataset_builders.build import REPORT
+
+    path = Path(args.data) / REPORT
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    total = known.get("counts", {}).get("category", {}).get(args.split, {}).get("written")
+    pause = 0.1 if sys.stderr.isatty() else LOG_SECONDS
+    yield from tqdm(rows, total=total, desc="eval", unit=" rows", mininterval=pause)

@@ -5,23 +5,26 @@ likely under the model is the prediction; no text is generated and none is parse
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import datasets
 import numpy as np
+from datasets import List
 from PIL import Image
 
-from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
-from emo_llama.evaluation.metrics import classification_metrics
+from emo_llama.errors import DataFormatError, InputNotFoundError, MediaError, UsageError
+from emo_llama.evaluation.metrics import NO_ANSWER, classification_metrics
 from emo_llama.labels import label_name
+from emo_llama.media import read_image
 
 __all__ = [
     "SCORER",
     "LabelScorer",
     "ScoredSplit",
+    "Unread",
     "evaluate_split",
     "read_split",
     "score_split",
@@ -54,7 +57,7 @@ def read_split(folder: str | Path, split: str) -> datasets.IterableDataset:
             For example `"validation"`.
 
     Returns:
-        `datasets.IterableDataset`: Its rows; nothing is copied to a cache.
+        `datasets.IterableDataset`: Its rows, their pictures as bytes; nothing is copied to a cache.
 
     Raises:
         InputNotFoundError: The folder, or in it the README that names its files, is missing.
@@ -76,7 +79,10 @@ def read_split(folder: str | Path, split: str) -> datasets.IterableDataset:
         ) from error
     if split not in splits:
         raise UsageError(f"{folder}: no split {split!r}; there are {', '.join(splits)}")
-    return splits[split]
+    rows = splits[split]
+    if rows.features is None or "images" not in rows.features:
+        return rows
+    return rows.cast_column("images", List(datasets.Image(decode=False)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +98,30 @@ class ScoredSplit:
             The label set of the data.
         rule (`str`):
             The rule that the labels follow.
+        unread (`list[Unread]`, *optional*):
+            Rows whose pictures cannot be read; they are in neither array.
     """
 
     probabilities: np.ndarray
     targets: np.ndarray
     labels: list[str]
     rule: str
+    unread: list["Unread"] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A row that could not be scored.
+
+    Args:
+        id (`str`): Its name in the data.
+        target (`int`): Index of its label.
+        message (`str`): What is wrong with it.
+    """
+
+    id: str
+    target: int
+    message: str
 
 
 def evaluate_split(
@@ -115,7 +139,8 @@ def evaluate_split(
 
     Returns:
         `dict[str, Any]`: [`~emo_llama.evaluation.metrics.classification_metrics`] over the label
-        set of the data, and the `rule` that its labels follow.
+        set of the data, the `rule` that its labels follow, and `unread`: the id and fault of each
+        row whose pictures cannot be read. Such a row counts as not answered.
 
     Raises:
         DataFormatError: There are no rows, they are damaged, or they differ in rule or label set.
@@ -134,10 +159,12 @@ def split_report(scored: "ScoredSplit") -> dict[str, Any]:
     Returns:
         `dict[str, Any]`: As [`evaluate_split`] gives it.
     """
-    predictions = scored.probabilities.argmax(axis=1)
-    return classification_metrics(scored.targets, predictions, scored.labels) | {
-        "rule": scored.rule
-    }
+    unread = scored.unread
+    targets = np.append(scored.targets, [row.target for row in unread]).astype(int)
+    predictions = np.append(scored.probabilities.argmax(axis=1), [NO_ANSWER] * len(unread))
+    metrics = classification_metrics(targets, predictions.astype(int), scored.labels)
+    named = [{"id": row.id, "message": row.message} for row in unread]
+    return metrics | {"rule": scored.rule, "unread": named}
 
 
 def score_split(
@@ -155,26 +182,60 @@ def score_split(
     """
     targets: list[int] = []
     parts: list[np.ndarray] = []
+    unread: list[Unread] = []
     first: dict[str, Any] = {}
     columns: list[int] = []
     for batch in _batches(rows, batch_size):
         if not first:
             first = batch[0]
             columns = _columns(recognizer.labels, first["labels"])
-        if any((row["labels"], row["rule"]) != (first["labels"], first["rule"]) for row in batch):
-            raise DataFormatError("the rows of one split must share label set and rule")
-        pictures = [_as_rgb(image) for row in batch for image in row["images"]]
+        _check_labels(batch, first)
+        shown = _decoded(batch, unread)
+        if not shown:
+            continue
+        pictures = [picture for _, pictures in shown for picture in pictures]
         scores = recognizer.score_labels(pictures, batch_size=batch_size)[:, columns]
-        ends = np.cumsum([len(row["images"]) for row in batch])[:-1]
+        ends = np.cumsum([len(pictures) for _, pictures in shown])[:-1]
         parts += [frames.mean(axis=0) for frames in np.split(scores, ends)]
-        targets += [first["labels"].index(row["label"]) for row in batch]
-    if not first:
-        raise DataFormatError("expected rows in the split, found none. Build the data set again.")
-    return ScoredSplit(np.stack(parts), np.array(targets), first["labels"], first["rule"])
+        targets += [target for target, _ in shown]
+    if not parts:
+        why = f"not one could be read ({unread[0].message})" if unread else "found none"
+        raise DataFormatError(f"expected rows in the split, {why}. Build the data set again.")
+    probabilities = np.stack(parts)
+    return ScoredSplit(probabilities, np.array(targets), first["labels"], first["rule"], unread)
+
+
+def _check_labels(batch: list[dict[str, Any]], first: dict[str, Any]) -> None:
+    """All rows of a split speak of one label set, and each has a label out of it."""
+    if any((row["labels"], row["rule"]) != (first["labels"], first["rule"]) for row in batch):
+        raise DataFormatError("the rows of one split must share label set and rule")
+    for row in batch:
+        if row["label"] not in row["labels"]:
+            raise DataFormatError(
+                f"row {row.get('id')}: label {row['label']!r} is not in its label set. Build the "
+                "data set again."
+            )
+
+
+def _decoded(
+    batch: list[dict[str, Any]], unread: list[Unread]
+) -> list[tuple[int, list[Image.Image]]]:
+    """Label and pictures of each row that can be read; the others go to `unread`."""
+    shown = []
+    for row in batch:
+        target = row["labels"].index(row["label"])
+        try:
+            shown.append((target, [_as_rgb(image) for image in row["images"]]))
+        except Exception as error:  # noqa: BLE001 - one row becomes its entry, whatever it raises
+            message = str(error) if isinstance(error, MediaError) else repr(error)
+            unread.append(Unread(str(row.get("id")), target, message))
+    return shown
 
 
 def _as_rgb(image: Any) -> Any:
-    """A picture in colour; whatever stands in for one as it is."""
+    """A picture in colour, decoded here if need be; whatever stands in for one as it is."""
+    if isinstance(image, dict):
+        return read_image(image["bytes"] or b"")
     return image.convert("RGB") if isinstance(image, Image.Image) else image
 
 

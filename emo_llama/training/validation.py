@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from datasets import Image, List
 
 from emo_llama.evaluation.split import ScoredSplit, score_split
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
@@ -41,7 +42,8 @@ def score_validation(
         [`ScoredSplit`]: Probabilities and truth, the same with and without stored features.
     """
     if cache is None:
-        return score_split(recognizer, data.category(SPLIT))
+        rows = data.category(SPLIT).cast_column("images", List(Image(decode=False)))
+        return score_split(recognizer, rows)
     model, processor = recognizer.model.requires_grad_(False), recognizer.processor
     numbered, pictures = number_pictures(data.category(SPLIT), 1, None)
     store = store_features(model, processor, pictures, cache)

@@ -1,20 +1,25 @@
+import io
 import json
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from datasets import load_dataset
+from PIL import Image
 
 from emo_llama.annotate.template import TemplateAnnotator
 from emo_llama.cli import main
 from emo_llama.dataset_builders.build import BUILDERS, BuildOptions, build_folder
 from emo_llama.dataset_builders.ferplus import VOTES, FerPlus
 from emo_llama.dataset_builders.stripping import strip_pictures
+from emo_llama.dataset_builders.synthetic import draw_face
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
 from emo_llama.files import only_run
 from emo_llama.labels import FERPLUS
+from emo_llama.media import read_image
 from emo_llama.prompts import category_question
 
 
@@ -260,3 +265,37 @@ def test_a_second_build_of_one_folder_is_refused(write_ferplus, tmp_path, capsys
         assert "out: another run is writing here" in capsys.readouterr().err
         assert not out.exists() and not list(tmp_path.glob(".out.unfinished"))
     assert main(words) == 0
+
+
+def with_exif(exif: bytes) -> bytes:
+    """A JPEG of a drawn face with these bytes for its EXIF."""
+    buffer = io.BytesIO()
+    draw_face("happiness", len(exif), 64).save(buffer, "JPEG")
+    jpeg, size = buffer.getvalue(), (len(exif) + 8).to_bytes(2, "big")
+    return jpeg[:2] + b"\xff\xe1" + size + b"Exif\0\0" + exif + jpeg[2:]
+
+
+def test_whatever_is_built_can_be_read_again(tmp_path):
+    """Broken EXIF, transparency, 16 bits: a built row is what `predict` would see."""
+    turned, make = Image.Exif(), b"MM\0*\0\0\0\x08\0\x02\x01\0\0\x02\0\0\0\x04abc\0"
+    turned[0x112] = 6
+    clear = Image.new("RGBA", (40, 30), (255, 0, 0, 0))
+    deep = Image.fromarray(np.full((30, 40), 40_000, np.uint16))
+    root = tmp_path / "mine"
+    for label in ("happy", "sad"):
+        (root / "test" / label).mkdir(parents=True)
+        for number, exif in enumerate((b"x" * 20, b"II*\0\xff\xff\xff\xff", make, b"")):
+            (root / "test" / label / f"{number}.jpg").write_bytes(with_exif(exif))
+        draw_face("sadness", 1, 64).resize((64, 48)).save(
+            root / "test" / label / "turned.jpg", exif=turned
+        )
+        clear.save(root / "test" / label / "clear.png")
+        deep.save(root / "test" / label / "deep.png")
+    done = build_folder("folder", root, tmp_path / "out", TemplateAnnotator())
+    count = done.counts["category"]["test"]
+    assert count["written"] + count["unreadable files"] == count["read"] == 14
+    rows = load_dataset(str(tmp_path / "out"), split="test", cache_dir=str(tmp_path / "cache"))
+    assert len(rows) == count["written"] >= 12  # each of them decodes
+    for row in rows:
+        seen = read_image((root / row["file"]).read_bytes())
+        assert np.array_equal(np.asarray(row["images"][0].convert("RGB")), np.asarray(seen))

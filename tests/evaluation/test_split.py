@@ -3,6 +3,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from emo_llama.cli import main
@@ -94,6 +96,29 @@ def test_eval_prints_the_report_of_the_interface(built, saved_model, tmp_path, c
     } <= set(report)
     assert (report["n"], report["split"], report["model"]) == (8, "test", str(saved_model))
     assert "Confusion" in page.read_text()
+
+
+def test_a_picture_that_cannot_be_read_is_a_named_miss(copied, saved_model, capsys):
+    path = copied / "category" / "ferplus-test-00000.parquet"
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    rows[2]["images"][0]["bytes"] = b"\x89PNG, and nothing more"
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+    words = ["--data", str(copied), "--split", "test", "--model", str(saved_model)]
+    assert main(["eval", *words, "--format", "json"]) == 1
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert (report["n"], report["coverage"]) == (8, 7 / 8)
+    assert report["per_class"][rows[2]["label"]] == {"recall": 0.0, "n": 1}
+    assert [row["id"] for row in report["unread"]] == [rows[2]["id"]]
+    assert f"{rows[2]['id']}: not scored" in captured.err
+    assert "eval:" in captured.err and "/8" in captured.err  # the bar
+
+
+def test_a_label_out_of_its_set_is_a_message(built):
+    rows = [row | {"label": "joyous"} for row in read_split(built, "test")]
+    with pytest.raises(DataFormatError, match="label 'joyous' is not in its label set"):
+        evaluate_split(Fixed(FERPLUS), rows)
 
 
 def test_eval_says_what_is_missing(built, tmp_path, capsys):
