@@ -4,13 +4,15 @@ It needs nothing but Pillow and its built-in font, and draws on a copy. Everythi
 with the picture, so that a 100-pixel thumbnail and a 4000-pixel photo are both readable.
 """
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from emo_llama.media import read_video
+from emo_llama.errors import MediaError
+from emo_llama.media import read_image, read_video
 from emo_llama.records import Face, Result
 
 # One colour an expression, far apart also for most colour-blind eyes; others follow in turn.
@@ -26,9 +28,13 @@ COLOURS = {
 }
 OTHER_COLOURS = ("#cc79a7", "#8c564b", "#17becf", "#bcbd22")
 SHORTEST_SIDE = 360  # smaller pictures are enlarged, or no text would fit
+MAX_ENLARGED = 16_000_000  # pixels; a strip would become gigabytes
+LARGEST_SIDE = 65500  # the most that a JPEG can have
 BARS = 3
 SHEET_FRAMES = 6
 TILE_WIDTH = 480  # pixels
+TILE_HEIGHT = 1080
+JPEG_QUALITY = 92
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,8 @@ def draw_overlay(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
             What the recognizer found in it.
 
     Returns:
-        `PIL.Image.Image`: The annotated copy, RGB; small pictures come back enlarged.
+        `PIL.Image.Image`: The annotated copy, RGB; small pictures come back enlarged, and what no
+        JPEG could hold smaller.
 
     Example:
     ```python
@@ -61,8 +68,10 @@ def draw_overlay(image: Image.Image, faces: Sequence[Face]) -> Image.Image:
     (480, 360)
     ```
     """
-    factor = max(1.0, SHORTEST_SIDE / min(image.size))
-    size = (round(image.width * factor), round(image.height * factor))
+    largest = (MAX_ENLARGED / (image.width * image.height)) ** 0.5
+    factor = max(1.0, min(SHORTEST_SIDE / min(image.size), largest))
+    factor = min(factor, LARGEST_SIDE / max(image.size))
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
     canvas = image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
     draw = ImageDraw.Draw(canvas, "RGBA")
     for face in sorted(faces, key=lambda f: f.box[3]):  # nearer faces are lower: drawn last
@@ -100,13 +109,38 @@ def draw_contact_sheet(result: Result) -> Image.Image:
             if f.time == frame.time
         ]
         picture = draw_overlay(frame.image, seen)
-        height = round(picture.height * TILE_WIDTH / picture.width)
-        tiles.append(picture.resize((TILE_WIDTH, height), Image.Resampling.LANCZOS))
-    columns, height = min(3, len(tiles)), tiles[0].height
+        factor = min(TILE_WIDTH / picture.width, TILE_HEIGHT / picture.height)
+        size = (max(1, round(picture.width * factor)), max(1, round(picture.height * factor)))
+        tiles.append(picture.resize(size, Image.Resampling.LANCZOS))
+    if not tiles:
+        raise MediaError(f"{result.path}: its frames are others than before. Run it again.")
+    columns, height = min(3, len(tiles)), max(tile.height for tile in tiles)
     sheet = Image.new("RGB", (columns * TILE_WIDTH, -(-len(tiles) // columns) * height))
     for index, tile in enumerate(tiles):
         sheet.paste(tile, (index % columns * TILE_WIDTH, index // columns * height))
     return sheet
+
+
+def annotated_jpeg(result: Result) -> bytes:
+    """Draw what was found in a file.
+
+    Args:
+        result (`Result`):
+            What the recognizer found in an image or video file.
+
+    Returns:
+        `bytes`: The annotated picture, or the sheet of frames, as JPEG.
+
+    Raises:
+        MediaError: The file cannot be read any more.
+    """
+    if result.kind == "video":
+        picture = draw_contact_sheet(result)
+    else:
+        picture = draw_overlay(read_image(str(result.path)), result.faces)
+    stream = io.BytesIO()
+    picture.save(stream, format="JPEG", quality=JPEG_QUALITY)
+    return stream.getvalue()
 
 
 def label_colour(label: str) -> str:

@@ -1,12 +1,14 @@
 """The annotated picture."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image, ImageChops
 from test_media import write_clip
 
+from emo_llama import overlay
 from emo_llama.overlay import draw_contact_sheet, draw_overlay, label_colour
 from emo_llama.records import Face, FrameFace, Result
 
@@ -32,6 +34,13 @@ def test_the_original_is_left_alone_and_the_box_is_drawn() -> None:
 def test_no_size_and_no_box_fails(size: tuple[int, int], box: tuple[float, ...]) -> None:
     drawn = draw_overlay(Image.new("RGB", size), [face(box)])
     assert min(drawn.size) >= min(360, min(size) * 360)
+
+
+@pytest.mark.parametrize("size", [(30_000, 2), (2, 30_000), (70_000, 100)])
+def test_a_strip_takes_little_memory_and_fits_a_jpeg(size: tuple[int, int], tmp_path: Path) -> None:
+    drawn = draw_overlay(Image.new("RGB", size), [face((0, 0, *size))])
+    assert drawn.width * drawn.height <= 16_000_000
+    drawn.save(tmp_path / "strip.jpg")
 
 
 def test_landmarks_are_drawn_where_they_are() -> None:
@@ -61,3 +70,11 @@ def test_a_video_becomes_a_sheet_of_frames(tmp_path: Path) -> None:
     person = face((5, 5, 40, 40), track=0, frames=frames)
     sheet = draw_contact_sheet(Result(str(path), "video", faces=[person]))
     assert sheet.size == (3 * 480, 2 * 360)
+
+
+def test_a_sheet_of_tall_frames_stays_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = SimpleNamespace(time=0.0, image=Image.new("RGB", (16, 1200)))
+    monkeypatch.setattr(overlay, "read_video", lambda path: [frame])
+    seen = [FrameFace(0.0, (0, 0, 16, 16), "happiness", PROBABILITIES)]
+    person = face((0, 0, 16, 16), track=0, frames=seen)
+    assert draw_contact_sheet(Result("a.mp4", "video", faces=[person])).size == (480, 1080)
