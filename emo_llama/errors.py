@@ -49,6 +49,14 @@ class DataFormatError(EmoLlamaError, ValueError):
     """A data set file whose content is not what its format promises."""
 
 
+class OutputError(EmoLlamaError, OSError):
+    """A result that could not be written."""
+
+
+class WorkerError(EmoLlamaError, RuntimeError):
+    """A worker process that ended before its work."""
+
+
 class EndpointError(EmoLlamaError, RuntimeError):
     """An endpoint that will not answer any more of what it is asked."""
 

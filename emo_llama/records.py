@@ -6,11 +6,16 @@ their names. Drawing and writing files is done elsewhere.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from emo_llama.boxes import Box
+from emo_llama.errors import EmoLlamaError
+from emo_llama.escaping import escape, printable
+
+NEXT_STEP = "Open it in another program and save it again, or leave it out."
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,8 @@ class Result:
 
     Attributes:
         path (`str`, *optional*):
-            The input's path; `None` for pixels and bytes.
+            The input's path; `None` for pixels and bytes. In the record a name that is not UTF-8
+            is escaped; [`~emo_llama.escaping.unescape`] gives it back.
         kind (`str`):
             `"image"` or `"video"`.
         error (`dict[str, str]`, *optional*):
@@ -130,24 +136,34 @@ class Result:
         ```
         """
         return {
-            "path": self.path,
+            "path": None if self.path is None else escape(self.path),
             "kind": self.kind,
             "error": self.error,
             "faces": [face.to_dict() for face in self.faces],
         }
 
 
-def error_record(error: Exception) -> dict[str, str]:
+def error_record(error: Exception, path: str | None = None) -> dict[str, str]:
     """Write an exception as the `error` of a record.
 
     Args:
         error (`Exception`):
             What was raised.
+        path (`str`, *optional*):
+            The input, which the message then names.
 
     Returns:
-        `dict[str, str]`: Its `type` and `message`.
+        `dict[str, str]`: Its `type`, and its `message`: one line, the next step at its end.
     """
-    return {"type": type(error).__name__, "message": str(error)}
+    message = str(error)
+    if isinstance(error, MemoryError):
+        message = "not enough memory for this input. Save it smaller, or use fewer workers."
+    elif not isinstance(error, EmoLlamaError):
+        reason = f"{type(error).__name__}: {message}" if message else type(error).__name__
+        message = f"this input could not be worked on ({reason}). {NEXT_STEP}"
+    if path is not None and not message.startswith((path, str(Path(path)))):
+        message = f"{path}: {message}"
+    return {"type": type(error).__name__, "message": printable(message)}
 
 
 def named_probabilities(labels: Sequence[str], values: Iterable[float]) -> dict[str, float]:

@@ -1,28 +1,33 @@
 """Writes result records to a file: as they come, and under the final name only when all is done.
 
-While a run goes on, its records stand in `FILE.partial`, one JSON object a line; `--resume` takes
-them up again. The finished file is written beside it and renamed. Showing records on the terminal
-is the command line's business.
+While a run goes on, its records stand in `FILE.partial`, after a line that says how they are made;
+`--resume` takes them up again. The finished file is written beside it and renamed. Keeping a second
+run off is `emo_llama.files.only_run`'s business, the formats are `emo_llama.record_formats`'.
 """
 
-import csv
+import hashlib
+import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+from emo_llama.errors import OutputError, UsageError
+from emo_llama.record_formats import (
+    FILE_FORMATS,
+    SETTINGS_KEY,
+    Record,
+    json_line,
+    read_records,
+    read_settings,
+    write_records,
+)
 
-from emo_llama.errors import DataFormatError, UsageError
+__all__ = ["RecordFile", "replace_file"]
 
-FILE_FORMATS = ("json", "jsonl", "csv", "parquet")
-COLUMNS = ("path", "kind", "error", "faces")
-ROWS_AT_ONCE = 1000
-
-Record = dict[str, Any]
+MAX_BYTES = 240
+"""Of a name that gets an ending; file systems take 255."""
 
 
 class RecordFile:
@@ -34,21 +39,31 @@ class RecordFile:
         format (`str`):
             `"json"`, `"jsonl"`, `"csv"` or `"parquet"`.
         labels (`Sequence[str]`):
-            The model's labels, the columns of the probabilities in Parquet.
+            The model's labels, the columns of the probabilities in Parquet and CSV.
         resume (`bool`, *optional*, defaults to `False`):
             Whether to keep what an earlier run wrote here, finished or not. Records with an error
             are not kept, so that those inputs are tried again.
+        settings (`dict[str, Any]`, *optional*):
+            What else decides the records, as the model. Kept in the partial file and in Parquet.
 
     Attributes:
         done (`set[str]`):
             Paths whose records are kept.
 
     Raises:
-        UsageError: The format is unknown, or the folder of the file does not exist.
+        UsageError: The format is unknown, the folder of the file does not exist, or what an earlier
+            run wrote was made with other settings.
+        DataFormatError: What an earlier run wrote cannot be read.
+        OutputError: The file cannot be written.
     """
 
     def __init__(
-        self, path: Path, format: str, labels: Sequence[str], resume: bool = False
+        self,
+        path: Path,
+        format: str,
+        labels: Sequence[str],
+        resume: bool = False,
+        settings: dict[str, Any] | None = None,
     ) -> None:
         if format not in FILE_FORMATS:
             raise UsageError(f"Expected a format out of {', '.join(FILE_FORMATS)}, got {format!r}.")
@@ -56,189 +71,149 @@ class RecordFile:
             raise UsageError(f"{path.parent}: no such folder. Make it first.")
         self.path = path
         self.format = format
-        self.labels = tuple(labels)
-        self.partial = path.with_name(path.name + ".partial")
+        self.settings = {"labels": list(labels), **(settings or {})}
+        self.partial = _beside(path, ".partial")
         self.done: set[str] = set()
         kept = list(self._earlier_records()) if resume else []
-        scratch = path.with_name(path.name + ".tmp")
-        with scratch.open("w", encoding="utf-8") as stream:
-            stream.writelines(_line(record) for record in kept)
-        scratch.replace(self.partial)
-        self._stream = self.partial.open("a", encoding="utf-8")
+        self._count = len(kept)
+        lines = [json_line({SETTINGS_KEY: self.settings}), *map(json_line, kept)]
+        replace_file(self.partial, "".join(lines).encode())
+        # Without a buffer: what could not be written must not be tried again at the end.
+        self._stream = self.partial.open("ab", buffering=0)
 
     def add(self, record: Record) -> None:
-        """Append one record; it is on disk when this returns.
+        """Append one record; it is in the file when this returns.
 
         Args:
             record (`dict`):
                 As `Result.to_dict` gives it.
+
+        Raises:
+            OutputError: It could not be written. What stands there already is kept.
         """
-        self._stream.write(_line(record))
-        self._stream.flush()
+        try:
+            _write_all(self._stream, json_line(record).encode())
+        except OSError as error:
+            raise OutputError(_cannot_write(self.partial, error)) from error
+        self._count += 1
 
     def close(self) -> None:
         """Keep the records for a later run with `resume`."""
         self._stream.close()
 
     def finish(self) -> None:
-        """Write the finished file under its final name."""
+        """Write the finished file under its final name.
+
+        Raises:
+            OutputError: It could not be written, or the records are not those that were added. They
+                are kept for a later run with `resume`.
+        """
         self.close()
-        scratch = self.path.with_name(self.path.name + ".tmp")
+        scratch = _beside(self.path, ".tmp")
         try:
-            _WRITERS[self.format](scratch, _read_lines(self.partial), self.labels)
-            os.replace(scratch, self.path)
+            write_records(scratch, self.format, self._counted(), self.settings)
+            _sync(scratch)
+            scratch.replace(self.path)
+        except OutputError:
+            raise
+        except OSError as error:
+            raise OutputError(_cannot_write(self.path, error)) from error
         finally:
             scratch.unlink(missing_ok=True)
         self.partial.unlink()
 
+    def _counted(self) -> Iterator[Record]:
+        """The records of the partial file, all of them."""
+        count = 0
+        for record in read_records(self.partial, "partial"):
+            count += 1
+            yield record
+        if count != self._count:
+            raise OutputError(
+                f"{self.partial}: expected {self._count:,} records, found {count:,}; something "
+                "else writes here. Run it again with --resume, or name another --out."
+            )
+
     def _earlier_records(self) -> Iterator[Record]:
         """Records of earlier runs without an error, each path once, the latest first."""
-        sources = [_read_lines(self.partial)] if self.partial.is_file() else []
-        if self.path.is_file():
-            sources.append(read_records(self.path, self.format))
-        for record in (record for source in sources for record in source):
-            if record["error"] is None and record["path"] not in self.done:
-                self.done.add(record["path"])
-                yield record
+        for path, format in ((self.partial, "partial"), (self.path, self.format)):
+            if not path.is_file():
+                continue
+            self._compare(path, read_settings(path, format))
+            for record in read_records(path, format):
+                for face in record["faces"]:
+                    self._compare(path, {"labels": list(face["probabilities"])})
+                if record["error"] is None and record["path"] not in self.done:
+                    self.done.add(record["path"])
+                    yield record
+
+    def _compare(self, path: Path, earlier: dict[str, Any]) -> None:
+        """Refuse to go on with results that were made otherwise."""
+        other = [name for name in earlier if earlier[name] != self.settings.get(name)]
+        if other:
+            differences = "; ".join(
+                f"{name}: {_shown(earlier[name])} there, {_shown(self.settings.get(name))} now"
+                for name in other
+            )
+            raise UsageError(
+                f"{path}: holds results that were made otherwise ({differences}). Give the same "
+                "options, name another --out, or leave out --resume to write this one anew."
+            )
 
 
-def read_records(path: Path, format: str) -> Iterator[Record]:
-    """Read a finished file of result records.
+def replace_file(path: Path, data: bytes, scratch: Path | None = None) -> None:
+    """Write a file that has its name only when it is whole.
 
     Args:
         path (`Path`):
-            The file.
-        format (`str`):
-            `"json"`, `"jsonl"`, `"csv"` or `"parquet"`.
-
-    Yields:
-        `dict`: The records.
+            The file; an older one is replaced.
+        data (`bytes`):
+            What it shall hold.
+        scratch (`Path`, *optional*):
+            Where it is written first, in the same folder; beside it, by default.
 
     Raises:
-        DataFormatError: The file is not what its format promises.
+        OutputError: It could not be written. An older file is left as it was.
     """
+    scratch = scratch or _beside(path, ".tmp")
     try:
-        if format == "jsonl":
-            yield from _read_lines(path)
-        elif format == "json":
-            yield from json.loads(path.read_text(encoding="utf-8"))
-        elif format == "csv":
-            yield from _read_csv(path)
-        else:
-            for batch in pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE):
-                yield from batch.to_pylist()
-    except (ValueError, KeyError, csv.Error, pa.ArrowException) as error:
-        raise DataFormatError(
-            f"{path}: expected result records as {format}, found something else ({error}). Name "
-            "another file, or leave out --resume to write this one anew."
-        ) from error
+        with scratch.open("wb", buffering=0) as stream:
+            _write_all(stream, data)
+            os.fsync(stream.fileno())
+        scratch.replace(path)
+    except OSError as error:
+        raise OutputError(_cannot_write(path, error)) from error
+    finally:
+        scratch.unlink(missing_ok=True)
 
 
-def record_schema(labels: Sequence[str]) -> pa.Schema:
-    """Give the Parquet schema of result records.
+def _write_all(stream: io.RawIOBase, data: bytes) -> None:
+    """Write bytes without a buffer, which may take several steps."""
+    view = memoryview(data)
+    while view:
+        view = view[stream.write(view) or 0 :]
 
-    Args:
-        labels (`Sequence[str]`):
-            The model's labels.
 
-    Returns:
-        `pyarrow.Schema`: With the columns of `COLUMNS`, nested as in JSON.
-    """
-    box = pa.list_(pa.float64())
-    probabilities = pa.struct([(label, pa.float64()) for label in labels])
-    frame = pa.struct(
-        [
-            ("time", pa.float64()),
-            ("box", box),
-            ("label", pa.string()),
-            ("probabilities", probabilities),
-        ]
+def _sync(path: Path) -> None:
+    """Make sure that a file is on the disk: some file systems say only now that they are full."""
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def _beside(path: Path, ending: str) -> Path:
+    """A sibling of a file, whose name stays short enough."""
+    name = os.fsencode(path.name)
+    if len(name) + len(ending) > MAX_BYTES:
+        return path.with_name(hashlib.sha256(name).hexdigest() + ending)
+    return path.with_name(path.name + ending)
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    return (
+        f"{path}: could not be written ({error.strerror or error}). Make room for it, or see that "
+        "it may be written; then run the same command again, with --resume where it has --out."
     )
-    face = pa.struct(
-        [
-            ("box", box),
-            ("detection_score", pa.float64()),
-            ("label", pa.string()),
-            ("probabilities", probabilities),
-            ("confidence", pa.float64()),
-            ("abstained", pa.bool_()),
-            ("text", pa.string()),
-            ("track", pa.int64()),
-            ("frames", pa.list_(frame)),
-        ]
-    )
-    error = pa.struct([("type", pa.string()), ("message", pa.string())])
-    columns = (pa.string(), pa.string(), error, pa.list_(face))
-    return pa.schema(list(zip(COLUMNS, columns, strict=True)))
 
 
-def _line(record: Record) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
-
-
-def _read_lines(path: Path) -> Iterator[Record]:
-    """Records of a JSON lines file; a last line that was cut off is left out."""
-    with path.open(encoding="utf-8") as stream:
-        for line in stream:
-            if line.endswith("\n") and line.strip():
-                yield json.loads(line)
-
-
-def _read_csv(path: Path) -> Iterator[Record]:
-    """Records of a CSV file; what is nested stands there as JSON."""
-    csv.field_size_limit(2**31 - 1)
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = csv.DictReader(stream)
-        if tuple(rows.fieldnames or COLUMNS) != COLUMNS:
-            raise ValueError(f"columns {', '.join(rows.fieldnames or ())}")
-        for row in rows:
-            error = json.loads(row["error"]) if row["error"] else None
-            faces = json.loads(row["faces"])
-            yield {"path": row["path"], "kind": row["kind"], "error": error, "faces": faces}
-
-
-def _write_jsonl(path: Path, records: Iterable[Record], labels: Sequence[str]) -> None:
-    with path.open("w", encoding="utf-8") as stream:
-        stream.writelines(_line(record) for record in records)
-
-
-def _write_json(path: Path, records: Iterable[Record], labels: Sequence[str]) -> None:
-    path.write_text(json.dumps(list(records), ensure_ascii=False, indent=2) + "\n", "utf-8")
-
-
-def _write_csv(path: Path, records: Iterable[Record], labels: Sequence[str]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        write_csv_rows(stream, records)
-
-
-def write_csv_rows(stream: Any, records: Iterable[Record]) -> None:
-    """Write records as CSV, what is nested as JSON.
-
-    Args:
-        stream (`TextIO`):
-            Where to.
-        records (`Iterable[dict]`):
-            The records.
-    """
-    writer = csv.DictWriter(stream, COLUMNS)
-    writer.writeheader()
-    for record in records:
-        error, faces = record["error"], json.dumps(record["faces"], ensure_ascii=False)
-        text = "" if error is None else json.dumps(error, ensure_ascii=False)
-        writer.writerow({**record, "error": text, "faces": faces})
-
-
-def _write_parquet(path: Path, records: Iterable[Record], labels: Sequence[str]) -> None:
-    schema = record_schema(labels)
-    rows = iter(records)
-    with pq.ParquetWriter(path, schema) as writer:
-        while batch := list(islice(rows, ROWS_AT_ONCE)):
-            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
-
-
-_WRITERS: dict[str, Callable[[Path, Iterable[Record], Sequence[str]], None]] = {
-    "json": _write_json,
-    "jsonl": _write_jsonl,
-    "csv": _write_csv,
-    "parquet": _write_parquet,
-}
+def _shown(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)[:200]

@@ -7,7 +7,6 @@ to `VERBS`. A verb that takes settings beyond its own options calls
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -95,16 +94,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         `int`: The exit status: 0 done, 1 some inputs failed, 2 wrong usage.
     """
-    args = parse(sys.argv[1:] if argv is None else argv)
+    words = sys.argv[1:] if argv is None else argv
+    name = "emo-llama"
     try:
+        if not words:
+            _output.data(build_parser().format_help().rstrip())
+            return 0
+        args = parse(words)
+        name = f"emo-llama {args.verb}"
         return import_module(VERBS[args.verb][0]).main(args)
     except EmoLlamaError as error:
-        _output.message(f"emo-llama {args.verb}: {error}")
+        _output.message(f"{name}: {error}")
         return error.exit_status
     except KeyboardInterrupt:
-        _output.message(f"emo-llama {args.verb}: interrupted")
+        _output.message(f"{name}: interrupted")
         return 130
     except BrokenPipeError:
-        # The reader of stdout went away (`| head`); a closed stdout must not be flushed at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of stdout went away, as in `| head`.
+        _output.close()
+        return 1
+    except OSError as error:
+        _output.close()
+        _output.message(
+            f"{name}: {error}. Look whether the path is right, may be read and written, and has "
+            "room; then run it again."
+        )
         return 1

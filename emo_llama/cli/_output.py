@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
+from emo_llama.escaping import printable
+
 T = TypeVar("T")
 
 
@@ -30,7 +32,16 @@ def message(text: str) -> None:
             What to write; a line end is added.
     """
     if _is_first():
-        print(text, file=sys.stderr, flush=True)
+        lines = "\n".join(map(printable, text.split("\n")))
+        print(lines, file=sys.stderr, flush=True)
+
+
+def close() -> None:
+    """Give up stdout where it cannot be written, or Python would try once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def progress(items: Iterable[T], total: int | None, label: str) -> Iterator[T]:

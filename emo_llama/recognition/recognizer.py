@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from emo_llama.boxes import Box, clip, grow
-from emo_llama.errors import EmoLlamaError, UsageError
+from emo_llama.errors import UsageError
 from emo_llama.faces import Detection, FaceDetector, load_detector
 from emo_llama.loading import load_model
 from emo_llama.media import media_kind, read_image, read_video
@@ -176,8 +176,8 @@ class EmotionRecognizer:
                 faces = self.image_faces(read_image(source), question, describe, landmarks)
         except UsageError:
             raise
-        except (EmoLlamaError, OSError) as error:
-            return Result(path=path, kind=kind, error=error_record(error))
+        except Exception as error:  # whatever one input raises: the next is done all the same
+            return Result(path=path, kind=kind, error=error_record(error, path))
         return Result(path=path, kind=kind, faces=faces)
 
     def image_faces(
