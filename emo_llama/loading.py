@@ -2,12 +2,15 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError
-from transformers import PreTrainedConfig
+from transformers import GenerationConfig
 
 from emo_llama.errors import ModelNotFoundError
 from emo_llama.modeling import (
@@ -15,59 +18,146 @@ from emo_llama.modeling import (
     EmoLlamaForConditionalGeneration,
     EmoLlamaProcessor,
 )
+from emo_llama.vetting import check_files, check_processor, check_settings, read_json
+from emo_llama.weights import check_sizes, check_values, tensor_shapes, weight_files
 
 EMBEDDED_MODEL = Path(__file__).parent / "assets" / "emo-llama-tiny"
 _REPO_ID = re.compile(r"[\w.-]+/[\w.-]+")
+READING = {"trust_remote_code": False, "local_files_only": True}
+"""How every folder is read: a configuration in it may name code, and code on the Hub."""
+
+MAX_REASON = 400  # characters of a library's own message
+TOKEN_SETTINGS = (
+    "bos_token_id",
+    "eos_token_id",
+    "pad_token_id",
+    "suppress_tokens",
+    "begin_suppress_tokens",
+)
 _MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "README.md")
 
 
 def load_model(
-    source: str | os.PathLike | None = None,
+    source: str | os.PathLike | None = None, **options: Any
 ) -> tuple[EmoLlamaForConditionalGeneration, EmoLlamaProcessor]:
-    """Load a model and its processor with the installed code; no remote code is run.
+    """Load a model and its processor with the installed code; nothing in a folder is run.
+
+    A folder is vetted first (`emo_llama.vetting`): plain safetensors inside it, finite weights,
+    sizes that the weights bear out, and a chat template of this project. Of the generation
+    settings only token ids are taken over, so that answers stay greedy.
 
     Args:
         source (`str` or `PathLike`, *optional*):
             A folder, or a Hub repository such as `"team/name"`. The embedded model by default;
             only a Hub repository needs the network.
+        options (`dict`, *optional*):
+            For the model's `from_pretrained`: `dtype`, `device_map` and so on.
 
     Returns:
-        `tuple[EmoLlamaForConditionalGeneration, EmoLlamaProcessor]`: On the CPU.
+        `tuple[EmoLlamaForConditionalGeneration, EmoLlamaProcessor]`: On the CPU, unless
+        `device_map` says otherwise.
 
     Raises:
-        ModelNotFoundError: The folder or repository holds no model of this project.
+        ModelNotFoundError: The folder or repository holds no model of this project, or one that
+            is damaged or not to be trusted.
     """
-    source = EMBEDDED_MODEL if source is None else source
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        _check_folder(folder)
-        source = folder
-    elif _looks_like_path(source):
-        raise ModelNotFoundError(f"{source}: no such folder. Name a folder that holds a model.")
-    try:
-        _check_kind(source)
-        model, report = EmoLlamaForConditionalGeneration.from_pretrained(
-            source, use_safetensors=True, output_loading_info=True
-        )
-        processor = EmoLlamaProcessor.from_pretrained(source)
-    except (OSError, ValueError, SafetensorError) as error:
+    folder = find_model(source)
+    _check_folder(folder)
+    check_files(folder)
+    check_settings(folder, tensor_shapes(weight_files(folder)))
+    with _told(folder):
+        return _load(folder, options)
+
+
+def read_config(folder: Path) -> EmoLlamaConfig:
+    """Read the configuration of a model folder.
+
+    Args:
+        folder (`Path`):
+            The folder.
+
+    Returns:
+        [`EmoLlamaConfig`]: The configuration.
+
+    Raises:
+        ModelNotFoundError: It is damaged, or that of another kind of model.
+    """
+    path = folder / "config.json"
+    kind = read_json(path).get("model_type")
+    if kind != EmoLlamaConfig.model_type:  # transformers would go on with a mere warning
         raise ModelNotFoundError(
-            f"{source}: no EMO-LLaMA model could be loaded from here: {error}"
+            f"{str(path)!r} is of model_type {kind!r}; expected {EmoLlamaConfig.model_type!r}. "
+            "Convert other checkpoints with emo-llama convert."
+        )
+    with _told(folder):
+        return EmoLlamaConfig.from_pretrained(folder, **READING)
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Tell the folder and the reason, whatever reading it raises."""
+    try:
+        yield
+    except ModelNotFoundError:
+        raise
+    except Exception as error:  # a damaged or hostile file can raise anything
+        # Some libraries say no more than a key.
+        reason = repr(error) if isinstance(error, KeyError) else str(error)
+        if "trust_remote_code" in reason:  # transformers advises to pass it
+            reason = "it needs Python code of its own, and code of a folder is never run."
+        raise ModelNotFoundError(
+            f"{folder}: no EMO-LLaMA model could be loaded from here: "
+            f"{' '.join(reason.split())[:MAX_REASON] or repr(error)}"
         ) from error
+
+
+def _load(
+    folder: Path, options: dict[str, Any]
+) -> tuple[EmoLlamaForConditionalGeneration, EmoLlamaProcessor]:
+    """Load a folder whose files were looked over."""
+    config = read_config(folder)
+    files = weight_files(folder)
+    with torch.device("meta"):
+        outline = EmoLlamaForConditionalGeneration(config)
+    check_sizes(outline, tensor_shapes(files), folder)
+    check_values(outline, files)
+    processor = EmoLlamaProcessor.from_pretrained(folder, **READING)
+    check_processor(processor, config)
+    model, report = EmoLlamaForConditionalGeneration.from_pretrained(
+        folder,
+        config=config,
+        generation_config=_generation_config(folder, config),
+        use_safetensors=True,
+        output_loading_info=True,
+        **READING,
+        **options,
+    )
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would go on with random weights
         raise ModelNotFoundError(
-            f"{source}: the weights lack {len(missing)} tensors, {missing[0]} among them. Download "
+            f"{folder}: the weights lack {len(missing)} tensors, {missing[0]} among them. Download "
             "or convert the model again."
         )
     return model, processor
 
 
-def find_model(model: str | Path | None = None) -> Path:
+def _generation_config(folder: Path, config: EmoLlamaConfig) -> GenerationConfig:
+    """Which tokens end, pad and never stand in an answer; beams and the like are left out."""
+    path, size = folder / "generation_config.json", config.text_config.vocab_size
+    stored = read_json(path) if path.exists() else config.text_config.to_dict()
+    known = {key: stored[key] for key in TOKEN_SETTINGS if stored.get(key) is not None}
+    for key, value in known.items():
+        ids = value if isinstance(value, list) else [value]
+        if not all(type(token) is int and 0 <= token < size for token in ids):
+            raise ValueError(f"generation_config.json: expected token ids under {size} as {key}.")
+    return GenerationConfig(**known)
+
+
+def find_model(model: str | os.PathLike | None = None) -> Path:
     """The folder of a model.
 
     Args:
-        model (`str` or `Path`, *optional*, defaults to the embedded model):
+        model (`str` or `PathLike`, *optional*, defaults to the embedded model):
             A folder, or the id of a Hub repository, which is downloaded unless it is in the cache.
 
     Returns:
@@ -76,15 +166,16 @@ def find_model(model: str | Path | None = None) -> Path:
     Raises:
         ModelNotFoundError: There is none.
     """
-    folder = EMBEDDED_MODEL if model is None else Path(model)
-    if model is not None and not folder.exists() and _REPO_ID.fullmatch(str(model)):
-        try:
-            folder = Path(snapshot_download(str(model), allow_patterns=list(_MODEL_FILES)))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-            raise ModelNotFoundError(
-                f"{model!r} is no folder here, and the Hub did not give it: {error} "
-                "Name a folder that holds a model, or an existing repository as team/name."
-            ) from error
+    if model is None:
+        return EMBEDDED_MODEL
+    folder = Path(model).expanduser()
+    if not folder.exists() and isinstance(model, str) and _REPO_ID.fullmatch(model):
+        folder = _download(model)
+    if not folder.is_dir():
+        raise ModelNotFoundError(
+            f"{str(model)!r}: no such folder. Name a folder that holds a model, or a Hub "
+            "repository as team/name."
+        )
     if not (folder / "config.json").is_file():
         raise ModelNotFoundError(
             f"No model in {str(folder)!r}: expected a folder with config.json, model.safetensors "
@@ -93,19 +184,21 @@ def find_model(model: str | Path | None = None) -> Path:
     return folder
 
 
-def _check_kind(source: str | os.PathLike) -> None:
-    """Refuse another kind of model, which transformers would load with a mere warning."""
-    kind = PreTrainedConfig.get_config_dict(source)[0].get("model_type")
-    if kind != EmoLlamaConfig.model_type:
-        raise ValueError(f"expected a config.json with model_type 'emo_llama', found {kind!r}.")
+def _download(repository: str) -> Path:
+    """The folder of a repository in the Hub's cache."""
+    try:
+        # Only the first request tells whether there is a repository; a file may take its time.
+        return Path(snapshot_download(repository, allow_patterns=list(_MODEL_FILES)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelNotFoundError(
+            f"{repository!r}: there is no such folder here, and the Hub, which was asked for a "
+            f"repository of this name, did not give it: {_first_line(error)} Name a folder that "
+            "holds a model, or an existing repository as team/name."
+        ) from error
 
 
-def _looks_like_path(source: str | os.PathLike) -> bool:
-    """Whether this can be no Hub repository: those are `name` or `team/name`."""
-    text = os.fspath(source)
-    if isinstance(source, Path) or text.startswith((".", "~", "/")):
-        return True
-    return text.endswith("/") or text.count("/") > 1
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "") or repr(error)
 
 
 def _check_folder(folder: Path) -> None:

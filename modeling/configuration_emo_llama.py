@@ -26,6 +26,7 @@ An image stands in `input_ids` as `num_tokens_per_frame` copies of `image_token_
 without questions the Q-Former runs on its queries alone, without face crops no frame has a face.
 """
 
+import math
 from dataclasses import field
 from typing import Any, ClassVar, Literal
 
@@ -36,6 +37,9 @@ from transformers.models.auto import AutoConfig
 from transformers.models.instructblip.configuration_instructblip import InstructBlipQFormerConfig
 
 from .configuration_facexformer import FaceXFormerConfig
+
+MAX_LABELS = 256
+MAX_TOKENS_PER_FRAME = 4096
 
 
 @strict
@@ -141,6 +145,16 @@ class FaceInfoMiningConfig(PreTrainedConfig):
                 f"{self.use_global} and use_local={self.use_local}, got "
                 f"{self.face_tokens_per_frame}. To switch the module off set both to False."
             )
+
+    def validate_pool_size(self) -> None:
+        """Check `pool_size`.
+
+        Raises:
+            ValueError: It is no side of a grid: no weights bound it, and memory grows by its
+                square.
+        """
+        if not 1 <= self.pool_size <= 64:
+            raise ValueError(f"pool_size must be between 1 and 64, got {self.pool_size}.")
 
 
 @strict
@@ -278,12 +292,58 @@ class EmoLlamaConfig(PreTrainedConfig):
                 "as well. Switch one of the two on."
             )
 
+    def validate_num_tokens_per_frame(self) -> None:
+        """Check `num_tokens_per_frame`.
+
+        Raises:
+            ValueError: A frame would fill a language model's context.
+        """
+        if self.num_tokens_per_frame > MAX_TOKENS_PER_FRAME:
+            raise ValueError(
+                f"a frame becomes {self.num_tokens_per_frame:,} tokens, more than the "
+                f"{MAX_TOKENS_PER_FRAME:,} that a context has room for. Lower compress, "
+                "vision_grid_size or face_tokens_per_frame."
+            )
+
+    def validate_labels(self) -> None:
+        """Check `id2label`.
+
+        Raises:
+            ValueError: There is no label or too many, or one stands there twice, is too long, or
+                is not printable.
+        """
+        labels = list((self.id2label or {}).values())
+        if not 1 <= len(labels) <= MAX_LABELS or len(set(map(str, labels))) != len(labels):
+            raise ValueError(
+                f"id2label must name between 1 and {MAX_LABELS} labels, each once, got "
+                f"{len(labels):,}."
+            )
+        for label in labels:
+            if not (isinstance(label, str) and label.isprintable() and 0 < len(label) <= 100):
+                raise ValueError(
+                    "id2label must name each label in up to 100 printable characters, got "
+                    f"{str(label)[:100]!r}."
+                )
+
+    def validate_label_temperature(self) -> None:
+        """Check `label_temperature`.
+
+        Raises:
+            ValueError: It is not above zero and finite: the ranking would be lost or turned round.
+        """
+        if not 0 < self.label_temperature < math.inf:
+            raise ValueError(
+                f"label_temperature must be above 0 and finite, got {self.label_temperature}."
+            )
+
     def validate_label_bias(self) -> None:
         """Check `label_bias`.
 
         Raises:
-            ValueError: It has not one number a label.
+            ValueError: It has not one finite number a label.
         """
+        if self.label_bias is not None and not all(map(math.isfinite, self.label_bias)):
+            raise ValueError(f"label_bias must be finite, got {list(self.label_bias)}.")
         if self.label_bias is not None and len(self.label_bias) != self.num_labels:
             raise ValueError(
                 f"label_bias has {len(self.label_bias)} numbers for {self.num_labels} labels. Give "

@@ -57,6 +57,11 @@ def shard_files(folder: Path) -> list[Path]:
                     f"{folder / index}: expected an index with weight_map ({error}). Fetch the "
                     "checkpoint again."
                 ) from error
+            for path in files:
+                if path.parent != folder:
+                    raise DataFormatError(
+                        f"{folder / index}: names {str(path)!r}; expected files of this folder."
+                    )
             missing = [path.name for path in files if not path.is_file()]
             if missing:
                 raise InputNotFoundError(

@@ -34,6 +34,7 @@ from emo_llama.files import complete_folder
 from emo_llama.hub.card import model_card
 from emo_llama.hub.export import write_config, write_processor
 from emo_llama.labels import FERPLUS
+from emo_llama.loading import READING
 from emo_llama.modeling import (
     EmoLlamaConfig,
     EmoLlamaForConditionalGeneration,
@@ -287,7 +288,7 @@ def _processor(config: EmoLlamaConfig, source: Path, parts: LlamaVidParts) -> Em
     images: dict[str, Any] = {"size": config.vision_config.image_size}
     face = _face(parts)
     images |= {"do_face_crop": False} if face is None else face.picture_settings()
-    bert = AutoTokenizer.from_pretrained(str(parts.qformer_tokenizer))
+    bert = AutoTokenizer.from_pretrained(str(parts.qformer_tokenizer), **READING)
     return EmoLlamaProcessor(
         image_processor=EmoLlamaImageProcessor(**images),
         tokenizer=llama_tokenizer(source, config),
@@ -314,7 +315,7 @@ def llama_tokenizer(source: Path, config: EmoLlamaConfig) -> PreTrainedTokenizer
     Raises:
         DataFormatError: Its vocabulary is not that of the weights.
     """
-    tokenizer = AutoTokenizer.from_pretrained(str(source))
+    tokenizer = AutoTokenizer.from_pretrained(str(source), **READING)
     tokenizer.add_tokens(PLACEHOLDERS, special_tokens=True)
     known = tokenizer.get_vocab()
     found = [known[token] for token in PLACEHOLDERS]

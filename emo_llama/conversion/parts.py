@@ -32,7 +32,8 @@ from transformers.models.instructblip.configuration_instructblip import Instruct
 from transformers.models.instructblip.modeling_instructblip import InstructBlipVisionModel
 
 from emo_llama.errors import DataFormatError, InputNotFoundError
-from emo_llama.loading import find_model
+from emo_llama.loading import READING, find_model
+from emo_llama.vetting import check_code
 
 __all__ = ["LanguagePart", "TowerPart", "licence"]
 
@@ -41,7 +42,6 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt
 PICTURE_FILES = ("preprocessor_config.json", "processor_config.json")
 NO_SETTINGS = ("_name_or_path", "architectures", "auto_map", "dtype", "transformers_version")
 TOWER_PREFIX = r"^(model\.)?vision_(model|tower)\.(vision_model\.)?"
-READING = {"trust_remote_code": False, "local_files_only": True}
 
 
 class LanguagePart:
@@ -238,6 +238,7 @@ def _folder(source: str, option: str) -> Path:
 
 def _read_config(folder: Path) -> PreTrainedConfig:
     try:
+        check_code(folder / "config.json")
         return AutoConfig.from_pretrained(str(folder), **READING)
     except Exception as error:  # a damaged file can raise anything
         raise DataFormatError(

@@ -5,18 +5,18 @@ the entries for transformers' Auto classes, the travelling code, a model card. T
 name only when it is complete. Uploading is not done here.
 """
 
-import json
+import math
 import shutil
 from pathlib import Path
-
-from safetensors import SafetensorError, safe_open
 
 from emo_llama import modeling
 from emo_llama.errors import ModelNotFoundError
 from emo_llama.files import complete_folder
 from emo_llama.hub.card import model_card
-from emo_llama.loading import find_model
+from emo_llama.loading import READING, find_model, read_config
 from emo_llama.modeling import EmoLlamaConfig, EmoLlamaProcessor
+from emo_llama.vetting import check_files, check_settings
+from emo_llama.weights import INDEX, SINGLE, tensor_shapes, weight_files
 
 __all__ = [
     "AUTO_MAP",
@@ -75,16 +75,21 @@ def export(model_dir: str | Path | None, out: str | Path) -> Path:
     ```
     """
     source, out = find_model(model_dir), Path(out)
-    config, weights = _load_config(source), _weight_files(source)
+    check_files(source)
+    weights = weight_files(source)
+    shapes = tensor_shapes(weights)
+    check_settings(source, shapes)
+    config = read_config(source)
+    index = [source / INDEX] if weights[0].name != SINGLE else []
     with complete_folder(out) as folder:
         write_config(config, folder)
         write_processor(_load_processor(source), folder)
-        for path in [*weights, source / "generation_config.json"]:
+        for path in [*weights, *index, source / "generation_config.json"]:
             if path.exists():
                 shutil.copyfile(path, folder / path.name)
         card = source / "README.md"
         text = card.read_text(encoding="utf-8") if card.exists() else None
-        text = text or model_card(out.name, config, _count_parameters(weights))
+        text = text or model_card(out.name, config, sum(map(math.prod, shapes.values())))
         (folder / "README.md").write_text(text, encoding="utf-8")
     return out
 
@@ -108,62 +113,6 @@ def travelling_files() -> list[Path]:
     return sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
 
 
-def _load_config(source: Path) -> EmoLlamaConfig:
-    """The configuration, which must be of this project's model type."""
-    path = source / "config.json"
-    try:
-        model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
-    except ValueError as error:
-        raise ModelNotFoundError(
-            f"{str(path)!r} is not JSON ({error}). Save the model again."
-        ) from error
-    if model_type != EmoLlamaConfig.model_type:
-        raise ModelNotFoundError(
-            f"{str(path)!r} is of model_type {model_type!r}; expected "
-            f"{EmoLlamaConfig.model_type!r}. Convert other checkpoints with emo-llama convert."
-        )
-    return EmoLlamaConfig.from_pretrained(source)
-
-
-def _weight_files(source: Path) -> list[Path]:
-    """The weights and, where they are in several files, their index; all readable."""
-    index = source / "model.safetensors.index.json"
-    names = {"model.safetensors"}
-    if index.is_file():
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    files = [source / name for name in sorted(names)]
-    for path in files:
-        if not path.is_file():
-            raise ModelNotFoundError(
-                f"The weights {str(path)!r} are missing. Only safetensors are taken; save the "
-                "model with model.save_pretrained(folder)."
-            )
-        try:
-            with safe_open(path, framework="numpy"):
-                pass
-        except SafetensorError as error:
-            raise ModelNotFoundError(
-                f"The weights {str(path)!r} are damaged ({error}). Copy or save them again."
-            ) from error
-    return [*files, index] if index.is_file() else files
-
-
-def _count_parameters(weights: list[Path]) -> int:
-    """Numbers in all tensors of the weight files."""
-    total = 0
-    for path in weights:
-        if path.suffix != ".safetensors":
-            continue
-        with safe_open(path, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - the handle is no dict
-                shape = tensors.get_slice(name).get_shape()
-                size = 1
-                for side in shape:
-                    size *= side
-                total += size
-    return total
-
-
 def write_config(config: EmoLlamaConfig, folder: Path) -> None:
     """Writes a configuration with the entries for the Auto classes, and the travelling code.
 
@@ -179,7 +128,7 @@ def write_config(config: EmoLlamaConfig, folder: Path) -> None:
 
 def _load_processor(source: Path) -> EmoLlamaProcessor:
     try:
-        return EmoLlamaProcessor.from_pretrained(source)
+        return EmoLlamaProcessor.from_pretrained(source, **READING)
     except (OSError, ValueError, TypeError) as error:
         raise ModelNotFoundError(
             f"The folder {str(source)!r} has a model but no usable processor ({error}). Save one "

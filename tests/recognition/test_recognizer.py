@@ -248,7 +248,7 @@ def test_a_folder_without_a_model_says_what_is_missing(tmp_path: Path) -> None:
         load_model(tmp_path / "nix")
     (tmp_path / "processor_config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"this is text")
-    with pytest.raises(ModelNotFoundError, match="could be loaded"):
+    with pytest.raises(ModelNotFoundError, match="are damaged"):
         load_model(tmp_path)
 
 

@@ -22,7 +22,7 @@ from emo_llama.annotate.template import TemplateAnnotator
 from emo_llama.dataset_builders.build import build_folder
 from emo_llama.errors import UsageError
 from emo_llama.labels import FERPLUS
-from emo_llama.loading import load_model
+from emo_llama.loading import READING, load_model
 from emo_llama.modeling import (
     EmoLlamaConfig,
     EmoLlamaForConditionalGeneration,
@@ -217,8 +217,8 @@ def assemble(
         `Path`: `out`.
     """
     face, tower = (
-        FaceXFormerModel.from_pretrained(face_dir),
-        FaceXFormerModel.from_pretrained(tower_dir),
+        FaceXFormerModel.from_pretrained(folder, use_safetensors=True, **READING)
+        for folder in (face_dir, tower_dir)
     )
     tokenizer = train_tokenizer(_texts(built), scratch["tokenizer"]["vocab_size"])
     config = _config(scratch["model"], face, tower, tokenizer)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from emo_llama.loading import READING
 from emo_llama.modeling import FaceXFormerConfig, FaceXFormerModel
 from emo_llama.training.data.augmentation import augment
 from emo_llama.training.data.sampling import BalancedSampler, balanced_weights
@@ -296,7 +297,9 @@ def train_face(
     torch.manual_seed(stage.seed)
     model = FaceObjective(stage)
     if start is not None:
-        model.face = FaceXFormerModel.from_pretrained(start, config=model.face.config)
+        model.face = FaceXFormerModel.from_pretrained(
+            start, config=model.face.config, use_safetensors=True, **READING
+        )
     average = _Average(model, stage.ema_decay)
     arguments = TrainingArguments(
         output_dir=str(work_dir),

@@ -1,0 +1,114 @@
+"""Models come from folders that nobody has vetted: nothing in them is run, and all is bounded."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from model_corpus import REFUSED, SOUND, edit
+
+from emo_llama.errors import ModelNotFoundError
+from emo_llama.loading import find_model, load_model
+from emo_llama.testing import tiny_model, tiny_processor
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A sound model folder."""
+    tiny_model().save_pretrained(tmp_path / "model")
+    tiny_processor().save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+class Listener:
+    """Counts who connects to a port of this machine."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.connections = 0
+        threading.Thread(target=self._count, daemon=True).start()
+
+    def _count(self) -> None:
+        while True:
+            try:
+                self.socket.accept()[0].close()
+            except OSError:
+                return
+            self.connections += 1
+
+
+@pytest.mark.slow
+def test_no_folder_runs_code_asks_the_network_or_takes_the_machine_down(tmp_path: Path) -> None:
+    """Over a hundred hostile folders, each loaded and asked about a picture, `yes` on stdin."""
+    listener = Listener()
+    proxies = dict.fromkeys(("HF_ENDPOINT", "http_proxy", "https_proxy"), listener.address)
+    yes = subprocess.Popen(["yes"], stdout=subprocess.PIPE)
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("model_corpus.py"), tmp_path],
+        stdin=yes.stdout,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | proxies | {"HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home")},
+    )
+    yes.kill()
+    yes.communicate()
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = {line["name"]: line for line in map(json.loads, done.stdout.splitlines())}
+    assert found.keys() == REFUSED.keys() | SOUND.keys()
+    assert len(found) > 120
+    assert [name for name, line in found.items() if "raised" in line or line["opened"]] == []
+    assert [name for name in REFUSED if "refused" not in found[name]] == []
+    label = found["unchanged"]["label"]
+    assert [name for name in SOUND if found[name].get("label") != label] == []
+    assert max(line["seconds"] for line in found.values()) < 30
+    assert not (tmp_path / "ran").exists()
+    assert listener.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tokenizer with code", "code of a folder is never run"),
+        ("attention from a repository", "attn_implementation is 'team/kernel'"),
+        ("index upward", "plain names that end in .safetensors, got '../outside.safetensors'"),
+        ("index to a device", "got '/dev/zero'"),
+        ("weights a link outward", "leads out of the folder"),
+        ("weights NaN", "lm_head.weight holds NaN"),
+        ("weights of integers", "lm_head.weight is of torch.int32"),
+        ("temperature zero", "label_temperature must be above 0"),
+        ("3,000 labels", "between 1 and 256 labels"),
+        ("huge vocabulary", r"lm_head.weight of shape \(1000000000, 16\)"),
+        ("tokens 1e8", "num_tokens_per_frame 4"),
+        ("template that loops", "a program"),
+        ("config deep", "recursion"),
+        ("end in words", "eos_token_id"),
+    ],
+)
+def test_a_refusal_names_what_is_wrong(folder: Path, name: str, message: str) -> None:
+    REFUSED[name](folder)
+    with pytest.raises(ModelNotFoundError, match=message):
+        load_model(folder)
+
+
+def test_settings_of_generation_do_not_make_answers_random(folder: Path) -> None:
+    edit("generation_config.json", "num_beams", 4, folder)
+    edit("generation_config.json", "suppress_tokens", [4], folder)
+    settings = load_model(folder)[0].generation_config
+    assert (settings.num_beams, settings.eos_token_id) == (None, 2)
+    assert settings.suppress_tokens == [4]
+
+
+def test_a_snapshot_of_the_hub_is_links_and_loads(folder: Path) -> None:
+    SOUND["in the cache of the Hub"](folder)
+    assert load_model(folder)[0].config.model_type == "emo_llama"
+
+
+def test_a_misspelt_name_is_told_at_once() -> None:
+    with pytest.raises(ModelNotFoundError, match="'typo': no such folder.*team/name"):
+        find_model("typo")
