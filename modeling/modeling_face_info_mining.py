@@ -80,10 +80,15 @@ class LocalClues(nn.Module):
         Returns:
             `torch.FloatTensor` of shape `(N, L, width)`: One row a landmark.
         """
-        grid = landmarks[:, :, None].to(feature_map.dtype)  # (N, L, 1, 2)
-        samples = F.grid_sample(feature_map, grid, padding_mode="border", align_corners=False)
-        samples = samples.squeeze(-1).transpose(1, 2)  # (N, L, d)
-        return self.projection(self.norm(samples)) + self.place(grid[:, :, 0]) + self.identity
+        # In half precision a CPU samples a channels_last map from memory that is not the map's, and
+        # coordinates of 8 bits miss the landmark: sample in single precision.
+        grid = landmarks[:, :, None].float()  # (N, L, 1, 2)
+        samples = F.grid_sample(
+            feature_map.float(), grid, padding_mode="border", align_corners=False
+        )
+        samples = samples.squeeze(-1).transpose(1, 2).to(feature_map.dtype)  # (N, L, d)
+        place = self.place(landmarks.to(feature_map.dtype))
+        return self.projection(self.norm(samples)) + place + self.identity
 
 
 class ClueAttention(nn.Module):
@@ -188,7 +193,9 @@ class FaceInfoMining(nn.Module):
         """
         if face_features is None:
             return self.no_face.expand(num_frames, -1, -1)
-        clues, found = self._look(*(states.to(self.no_face.dtype) for states in face_features))
+        feature_map, task_tokens, landmarks = face_features
+        dtype = self.no_face.dtype  # may be kept more precise than the face network
+        clues, found = self._look(feature_map.to(dtype), task_tokens.to(dtype), landmarks)
         if self.aggregator is not None:
             ids = qformer_input_ids if self.config.use_text else None
             found = run_qformer(self.aggregator, found, clues, ids, qformer_attention_mask)

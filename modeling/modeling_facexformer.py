@@ -130,7 +130,7 @@ class FaceXFormerPositionEmbedding(nn.Module):
 
     def forward(self, height: int, width: int) -> torch.Tensor:
         """-> (h * w, d)."""
-        matrix = self.gaussian_matrix
+        matrix = self.gaussian_matrix.float()  # half precision would blur the angles
         y = (torch.arange(height, device=matrix.device, dtype=matrix.dtype) + 0.5) / height
         x = (torch.arange(width, device=matrix.device, dtype=matrix.dtype) + 0.5) / width
         grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)  # (h, w, 2), x first
