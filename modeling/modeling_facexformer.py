@@ -91,28 +91,40 @@ class FaceXFormerMLP(nn.Module):
         return self.layers[-1](hidden_states)
 
 
+class FaceXFormerMixer(nn.Conv2d):
+    """A 1x1 convolution over several maps of one width, joined deepest first on the finest grid."""
+
+    def forward(self, feature_maps: list[torch.Tensor]) -> torch.Tensor:
+        """Maps (B, h_i, w_i, d), finest first -> (B, d, h_0, w_0)."""
+        # The reference upsamples each map, joins them and mixes them. All of that is linear, so
+        # each map is mixed on its own, small grid. The weight is read here and not by a caller:
+        # offloading brings it in when the module that holds it is called.
+        size = feature_maps[0].shape[1:3]
+        mixers = self.weight[:, :, 0, 0].chunk(len(feature_maps), dim=1)[::-1]
+        mixed = []
+        for mixer, feature_map in zip(mixers, feature_maps, strict=True):
+            states = F.linear(feature_map, mixer).permute(0, 3, 1, 2)  # (B, d, h_i, w_i)
+            mixed.append(F.interpolate(states, size=size, mode="bilinear", align_corners=False))
+        return sum(mixed[1:], mixed[0])
+
+
 class FaceXFormerFusion(nn.Module):
     """Brings the four backbone maps to one width and grid, and mixes them."""
 
     def __init__(self, channels: list[int], hidden_size: int) -> None:
         super().__init__()
         self.projections = nn.ModuleList(nn.Linear(c, hidden_size) for c in channels)
-        self.fuse = nn.Conv2d(len(channels) * hidden_size, hidden_size, kernel_size=1, bias=False)
+        joined = len(channels) * hidden_size
+        self.fuse = FaceXFormerMixer(joined, hidden_size, kernel_size=1, bias=False)
 
     def forward(self, feature_maps: list[torch.Tensor]) -> torch.Tensor:
         """Four maps (B, C_i, h_i, w_i), finest first -> (B, d, h_0, w_0)."""
-        # The reference upsamples each projected map, joins them deepest first and mixes them by a
-        # 1x1 convolution. All of that is linear, so each map is mixed on its own, small grid.
-        size = feature_maps[0].shape[-2:]
-        mixers = self.fuse.weight[:, :, 0, 0].chunk(len(feature_maps), dim=1)[::-1]
-        mixed = []
-        for projection, mixer, feature_map in zip(
-            self.projections, mixers, feature_maps, strict=True
-        ):
-            states = F.linear(projection(feature_map.permute(0, 2, 3, 1)), mixer)
-            states = states.permute(0, 3, 1, 2)  # (B, d, h_i, w_i)
-            mixed.append(F.interpolate(states, size=size, mode="bilinear", align_corners=False))
-        return sum(mixed[1:], mixed[0])
+        return self.fuse(
+            [
+                projection(feature_map.permute(0, 2, 3, 1))  # (B, h_i, w_i, d)
+                for projection, feature_map in zip(self.projections, feature_maps, strict=True)
+            ]
+        )
 
 
 class FaceXFormerPositionEmbedding(nn.Module):

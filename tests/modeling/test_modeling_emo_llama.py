@@ -452,6 +452,59 @@ def test_a_tied_head_shares_the_embedding(tmp_path):
     assert loaded.lm_head.weight is loaded.model.language_model.embed_tokens.weight
 
 
+def parts_of(model):
+    """Names of the modules of the first three levels that hold parameters."""
+    modules = [(name, module) for name, module in model.named_modules() if name.count(".") <= 2]
+    return [name for name, module in modules if name and any(True for _ in module.parameters())]
+
+
+def map_with_one_part_on_disk(model, part):
+    """Each module beside the way down to the part stays in memory, weights on that way as well."""
+    devices, module, way = {}, model, ""
+    for name in part.split("."):
+        for other, _ in [*module.named_children(), *module.named_parameters(recurse=False)]:
+            devices[f"{way}{other}"] = "cpu"
+        way, module = f"{way}{name}.", module.get_submodule(name)
+        del devices[way[:-1]]
+    return devices | {part: "disk"}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, model):
+    folder = tmp_path_factory.mktemp("saved")
+    model.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", parts_of(tiny_model()))
+def test_a_part_offloaded_to_disk_answers_as_in_memory(part, model, saved, tmp_path):
+    pytest.importorskip("accelerate", reason="offloading needs it: pip install accelerate")
+    inputs = training_inputs(model.config)
+    offloaded = EmoLlamaForConditionalGeneration.from_pretrained(
+        saved, device_map=map_with_one_part_on_disk(model, part), offload_folder=tmp_path
+    )
+    weights = offloaded.get_submodule(part).parameters()
+    assert {weight.device.type for weight in weights} == {"meta"}
+    with torch.no_grad():
+        assert torch.equal(offloaded(**inputs).logits, model(**inputs).logits)
+
+
+def test_what_little_memory_does_not_hold_is_offloaded(model, saved, tmp_path):
+    pytest.importorskip("accelerate", reason="offloading needs it: pip install accelerate")
+    inputs = training_inputs(model.config)
+    offloaded = EmoLlamaForConditionalGeneration.from_pretrained(
+        saved,
+        device_map="auto",
+        max_memory={"cpu": model.get_memory_footprint() // 4},
+        offload_folder=tmp_path,
+    )
+    on_disk = {name for name, device in offloaded.hf_device_map.items() if device == "disk"}
+    assert any(name.startswith("model.face_model") for name in on_disk)
+    with torch.no_grad():
+        assert torch.equal(offloaded(**inputs).logits, model(**inputs).logits)
+
+
 def test_half_precision_takes_single_precision_pixels():
     model = tiny_model().to(torch.bfloat16)
     inputs = training_inputs(model.config)
