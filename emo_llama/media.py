@@ -20,6 +20,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from emo_llama.errors import EmoLlamaError, InputNotFoundError, MediaError, UsageError, require
+from emo_llama.metadata import without_metadata
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and finding files needs none of it
     from emo_llama.modeling.media_emo_llama import VideoFrame
@@ -39,7 +40,6 @@ MAX_REDUCED_PIXELS = 178_000_000  # decoded at half size; Pillow opens no more
 MAX_IMAGE_SIDE = 65_535
 MAX_ASPECT = 100  # a strip has no face, and pictures are padded to squares
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _TS_PACKET = 188  # bytes; each begins with the same byte
 
 
@@ -260,13 +260,14 @@ def _reason_to_skip(path: Path, inside: str) -> str | None:
 
 
 def _is_transport_stream(path: Path) -> bool:
-    """Whether a file begins as MPEG transport streams do."""
+    """Whether a file begins as MPEG transport streams do, from within a packet or not."""
     try:
         with path.open("rb") as file:
-            head = file.read(_TS_PACKET + 1)
+            head = file.read(5 * _TS_PACKET)
     except OSError:
         return True  # reading it says why it cannot be read
-    return head[:1] == b"G" and head[-1:] == b"G"
+    starts = (head[place::_TS_PACKET] for place in range(_TS_PACKET))
+    return any(len(column) >= 4 and set(column) == set(b"G") for column in starts)
 
 
 def _read(source: Source, max_pixels: int) -> tuple[Image.Image, float]:
@@ -328,7 +329,7 @@ class _Explained:
 
 
 def _read_stream(stream: IO[bytes], name: str, max_pixels: int) -> tuple[Image.Image, float]:
-    """Decode an image file; where a PNG fails, once more without its metadata."""
+    """Decode an image file; where that fails, once more without its metadata."""
     with _Explained(name):
         try:
             return _decode(_open_image(stream), name, max_pixels)
@@ -336,7 +337,7 @@ def _read_stream(stream: IO[bytes], name: str, max_pixels: int) -> tuple[Image.I
             raise
         except (SyntaxError, ValueError, OSError, EOFError, struct.error, zlib.error):
             stream.seek(0)
-            bare = _png_without_metadata(stream.read())
+            bare = without_metadata(stream.read())
             if bare is None:
                 raise
             return _decode(_open_image(io.BytesIO(bare)), name, max_pixels)
@@ -354,20 +355,6 @@ def _open_image(stream: IO[bytes]) -> Image.Image:
         # The caps are ours and always errors; of metadata that Pillow doubts nothing is used.
         warnings.simplefilter("ignore")
         return Image.open(stream, formats=formats)
-
-
-def _png_without_metadata(data: bytes) -> bytes | None:
-    """The chunks of a PNG that make its pixels; `None` where it is none."""
-    if not data.startswith(_PNG_SIGNATURE):
-        return None
-    kept, place = [_PNG_SIGNATURE], len(_PNG_SIGNATURE)
-    while place < len(data):
-        end = place + 12 + int.from_bytes(data[place : place + 4])
-        kind = data[place + 4 : place + 8]
-        if kind[:1].isupper() or kind == b"tRNS":
-            kept.append(data[place:end])
-        place = end
-    return b"".join(kept)
 
 
 def _decode(image: Image.Image, name: str, max_pixels: int) -> tuple[Image.Image, float]:
