@@ -37,6 +37,10 @@ CONFIGS = ("category", "conversation")
 """Configurations of every built data set; the first is the default."""
 
 
+KEPT_WHOLE = "kept whole"
+"""How pictures are counted in which no face was found, and which stay."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One labelled picture or clip as the tables of a data set name it, before it is read.
@@ -58,6 +62,8 @@ class Item:
             How many annotators chose each of the builder's `vote_names`.
         data (`bytes`, *optional*):
             The picture itself, where the tables hold it.
+        images (`tuple[bytes, ...]`, *optional*, defaults to `()`):
+            Its pictures as an earlier configuration has built them: read and cropped once.
     """
 
     key: str
@@ -68,6 +74,7 @@ class Item:
     caption: str = ""
     votes: tuple[int, ...] = ()
     data: bytes = b""
+    images: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,13 +228,13 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
         """
         path = inside(self.root, item.file)
         video = b""
-        if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES:
+        kind = _kind(path)
+        if kind == "video":
             images = read_clip(path, self.config.num_frames)
-            kind = "video"
             if self.config.clips == "bytes" and path.is_file():
                 video = path.read_bytes()
         else:
-            images, kind = (read_picture(path),), "image"
+            images = (read_picture(path),)
         return self.record(item, index, images, kind, video)
 
     def record(
@@ -239,7 +246,7 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
         video: bytes = b"",
     ) -> ExpressionRecord:
         """An item with its pictures, or the faces in them, in the common schema."""
-        images, note = self._faces(images)
+        images, note = (images, "") if item.images else self._faces(images)
         return ExpressionRecord(
             source=self.NAME,
             row=index if item.row is None else item.row,
@@ -267,7 +274,7 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
         except NoFaceError:
             if self.config.faces == "detect":
                 raise
-        return tuple(map(plain_picture, images)), "kept whole"
+        return tuple(map(plain_picture, images)), KEPT_WHOLE
 
     def records(self, entries: Iterable[Entry], counts: Counter[str]) -> Iterator[ExpressionRecord]:
         """The records of some entries; what is left out is only counted."""
@@ -317,6 +324,8 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
         if item.label not in self.labels:
             return LeftOut("unknown labels", item.key, f"label {item.label!r} is not in the set")
         try:
+            if item.images:
+                return self.record(item, index, item.images, _kind(inside(self.root, item.file)))
             return self.load(item, index)
         except InputNotFoundError:
             return LeftOut("missing files", item.key, f"{item.file}: no such file below the root")
@@ -379,3 +388,8 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
         """Rows of one split, in the official order."""
         yield from self.rows(split, self.entries(split), Counter(), [])
+
+
+def _kind(path: Path) -> str:
+    """Whether an item is a clip: a video file, or a folder of frames."""
+    return "video" if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES else "image"

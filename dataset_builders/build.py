@@ -28,7 +28,7 @@ from emo_llama.dataset_builders.mafw import Mafw
 from emo_llama.dataset_builders.options import BuildOptions
 from emo_llama.dataset_builders.rafdb import RafDb
 from emo_llama.dataset_builders.schema import Annotator
-from emo_llama.dataset_builders.sharding import Shard, write_split
+from emo_llama.dataset_builders.sharding import Shard, built_entries, write_split
 from emo_llama.errors import DataFormatError, EmoLlamaError, UsageError
 from emo_llama.files import only_run, write_text
 
@@ -160,7 +160,7 @@ def build_folder(
             builder = make_builder(name, config, root, options, annotator, work / "cache", cropper)
             splits = builder.configured_splits()
             if config == CONFIGS[1]:
-                _prepare(builder, annotator)
+                _prepare(builder, annotator, whole / CONFIGS[0])
             shards[config] = {
                 split: write_split(builder, split, whole / config, num_proc) for split in splits
             }
@@ -179,10 +179,10 @@ def build_folder(
     return Built(counts, builder.labels, problems, builder.renamed)
 
 
-def _prepare(builder: ExpressionBuilder, annotator: Annotator) -> None:
+def _prepare(builder: ExpressionBuilder, annotator: Annotator, built: Path) -> None:
     """Let the annotator see all training records before the rows are built."""
     for split in builder.configured_splits():
-        annotator.prepare(builder.records(builder.entries(split), Counter()))
+        annotator.prepare(builder.records(built_entries(builder, split, built), Counter()))
 
 
 @contextmanager

@@ -9,18 +9,26 @@ import itertools
 import json
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from datasets.arrow_writer import ParquetWriter
 from tqdm import tqdm
 
-from emo_llama.dataset_builders.base import Entry, ExpressionBuilder, LeftOut
+from emo_llama.dataset_builders.base import (
+    CONFIGS,
+    KEPT_WHOLE,
+    Entry,
+    ExpressionBuilder,
+    Item,
+    LeftOut,
+)
 from emo_llama.files import write_text
 
-__all__ = ["Shard", "write_split"]
+__all__ = ["Shard", "built_entries", "write_split"]
 
 WRITER_ROWS = 64
 """Rows that are held before they are written; bounds the memory, since a row holds pictures."""
@@ -77,23 +85,73 @@ def write_split(
             with ProcessPoolExecutor(num_proc, mp_context=context) as pool:
                 _write_in_pool(pool, num_proc, builder, split, folder, bar)
     notes = sorted(folder.glob(f"{builder.NAME}-{split}-*.json"))
-    return [Shard(**json.loads(note.read_text(encoding="utf-8"))) for note in notes]
+    return [_read_note(note) for note in notes]
 
 
-def _unwritten(
-    builder: ExpressionBuilder, split: str, folder: Path, bar: tqdm
+def built_entries(builder: ExpressionBuilder, split: str, folder: Path) -> Iterator[Entry]:
+    """The items of a split with the pictures that were built of them.
+
+    Args:
+        builder (`ExpressionBuilder`): The builder.
+        split (`str`): The split.
+        folder (`Path`): The finished shards of its first configuration.
+
+    Yields:
+        `tuple[int, Item or LeftOut]`: As the builder's `entries`, in their order.
+    """
+    for chunk, path in _runs(builder, split, folder):
+        yield from _with_pictures(builder, chunk, path)
+
+
+def _runs(
+    builder: ExpressionBuilder, split: str, folder: Path
 ) -> Iterator[tuple[list[Entry], Path]]:
-    """Runs of items of which the shard is missing, each with the shard's path."""
+    """Runs of items, each with the path of its shard."""
     entries = builder.entries(split)
     for number in itertools.count():
         chunk = list(itertools.islice(entries, builder.SHARD_ITEMS))
         if not chunk:
             return
-        path = folder / f"{builder.NAME}-{split}-{number:05d}.parquet"
+        yield chunk, folder / f"{builder.NAME}-{split}-{number:05d}.parquet"
+
+
+def _unwritten(
+    builder: ExpressionBuilder, split: str, folder: Path, bar: tqdm
+) -> Iterator[tuple[list[Entry], Path]]:
+    """Runs of items of which the shard is missing."""
+    for chunk, path in _runs(builder, split, folder):
         if path.with_suffix(".json").is_file():
             bar.update(len(chunk))
         else:
             yield chunk, path
+
+
+def _with_pictures(builder: ExpressionBuilder, chunk: list[Entry], path: Path) -> Iterator[Entry]:
+    """The items of a finished shard with what it holds of them, read row by row."""
+    shard = _read_note(path)
+    faults = {problem["item"]: LeftOut(**problem) for problem in shard.problems}
+    rows = _pictures(path) if shard.file else iter(())
+    name, images = next(rows, ("", ()))
+    for index, item in chunk:
+        if isinstance(item, Item) and name == f"{builder.NAME}-{item.key}":
+            yield index, replace(item, images=images)
+            name, images = next(rows, ("", ()))
+        elif isinstance(item, Item):
+            yield index, faults.get(item.key, LeftOut("unreadable files", item.key))
+        else:
+            yield index, item
+
+
+def _pictures(path: Path) -> Iterator[tuple[str, tuple[bytes, ...]]]:
+    """Id and encoded pictures of each row of a shard."""
+    for batch in pq.ParquetFile(path).iter_batches(WRITER_ROWS, columns=["id", "images"]):
+        for row in batch.to_pylist():
+            yield row["id"], tuple(image["bytes"] for image in row["images"])
+
+
+def _read_note(path: Path) -> Shard:
+    """What the note beside a shard says of it."""
+    return Shard(**json.loads(path.with_suffix(".json").read_text(encoding="utf-8")))
 
 
 def _write_in_pool(
@@ -125,7 +183,13 @@ def _write_shard(builder: ExpressionBuilder, split: str, chunk: list[Entry], pat
     writer = ParquetWriter(
         features=builder.info.features, path=str(partial), writer_batch_size=WRITER_ROWS
     )
-    for _, row in builder.rows(split, chunk, counts, problems):
+    entries: Iterable[Entry] = chunk
+    if builder.config.name != CONFIGS[0]:  # its pictures are read, and faces found, only once
+        first = path.parent.with_name(CONFIGS[0]) / path.name
+        entries = _with_pictures(builder, chunk, first)
+        kept = _read_note(first).counts
+        counts.update({name: kept[name] for name in (KEPT_WHOLE,) if name in kept})
+    for _, row in builder.rows(split, entries, counts, problems):
         writer.write(row)
     if counts["written"]:
         writer.finalize()

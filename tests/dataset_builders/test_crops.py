@@ -11,6 +11,7 @@ from emo_llama.cli import main
 from emo_llama.cropping import FaceCropper
 from emo_llama.dataset_builders.build import BuildOptions, build_folder
 from emo_llama.dataset_builders.stripping import join_pictures, strip_pictures
+from emo_llama.dataset_builders.synthetic import save_face
 from emo_llama.errors import DataFormatError, UsageError
 from emo_llama.loading import EMBEDDED_MODEL
 
@@ -103,3 +104,47 @@ def test_a_frame_without_a_face_borrows_the_place_of_the_nearest():
     crops = cropper([portrait, blank, portrait])
     assert [crop.size for crop in crops] == [crops[0].size] * 3
     assert cropper([blank, blank]) is None
+
+
+class Counting:
+    """A cropper that counts what it is shown, and sees a face in all but the tiny pictures."""
+
+    def __init__(self):
+        self.shown = 0
+
+    def __call__(self, images):
+        self.shown += len(images)
+        return None if images[0].width < 50 else [image.crop((0, 0, 40, 40)) for image in images]
+
+
+class Preparing(TemplateAnnotator):
+    """Looks at every record before the rows are built, as an endpoint's annotator does."""
+
+    def prepare(self, records):
+        self.seen = [(record.id, record.image().size) for record in records]
+
+
+@pytest.mark.parametrize(("faces", "written"), [("auto", 20), ("detect", 16)])
+def test_a_picture_is_read_and_cropped_once(faces, written, tmp_path):
+    for number in range(20):
+        size = 30 if number % 5 == 0 else 60
+        save_face(
+            tmp_path / "mine/train" / ("a", "b")[number % 2] / f"{number}.png", "fear", 1, size
+        )
+    cropper, annotator = Counting(), Preparing()
+    options = BuildOptions(faces=faces)
+    out = tmp_path / "out"
+    done = build_folder("folder", tmp_path / "mine", out, annotator, options, cropper=cropper)
+    assert cropper.shown == 20
+    assert len(annotator.seen) == written
+    for config in ("category", "conversation"):
+        count = done.counts[config]["train"]
+        assert (count["read"], count["written"]) == (20, written)
+        assert count["kept whole" if faces == "auto" else "without a face"] == 4
+    first, second = (
+        load_dataset(str(out), config, split="train", cache_dir=str(tmp_path / "cache"))
+        for config in ("category", "conversation")
+    )
+    assert first["id"] == second["id"]
+    assert [row["images"][0].size for row in second] == [row["images"][0].size for row in first]
+    assert len(done.problems) == 20 - written
