@@ -93,7 +93,9 @@ def complete_folder(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=_hidden(out, "").name, dir=out.parent))
     except OSError as error:
-        raise UsageError(f"Cannot write to {str(out.parent)!r}: {error}.") from error
+        raise UsageError(
+            f"Cannot write to {str(out.parent)!r}: {error}. Name another folder."
+        ) from error
     try:
         yield partial
         partial.chmod(0o755)  # mkdtemp makes folders that only their owner can read
@@ -101,7 +103,9 @@ def complete_folder(out: Path) -> Iterator[Path]:
     except EmoLlamaError:
         raise
     except OSError as error:
-        raise UsageError(f"Could not write {str(out)!r}: {error}.") from error
+        raise UsageError(
+            f"Could not write {str(out)!r}: {error}. Make room for it, or name another folder."
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -125,6 +129,8 @@ def only_run(out: str | Path, option: str = "--out") -> Iterator[None]:
         out.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout as error:
+        if not os.path.exists(lock.lock_file):  # as under /proc, where nothing can be made
+            raise UsageError(f"{out}: cannot be written. Name another {option}.") from error
         raise UsageError(
             f"{out}: another run is writing here. Wait for its end, or name another {option}."
         ) from error

@@ -6,13 +6,13 @@ with the picture, so that a 100-pixel thumbnail and a 4000-pixel photo are both 
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from emo_llama.errors import MediaError
-from emo_llama.media import read_image, read_video
+from emo_llama.media import read_reduced_image, read_video
 from emo_llama.records import Face, Result
 
 # One colour an expression, far apart also for most colour-blind eyes; others follow in turn.
@@ -137,10 +137,19 @@ def annotated_jpeg(result: Result) -> bytes:
     if result.kind == "video":
         picture = draw_contact_sheet(result)
     else:
-        picture = draw_overlay(read_image(str(result.path)), result.faces)
+        image, scale = read_reduced_image(str(result.path))
+        picture = draw_overlay(image, [_reduced(face, scale) for face in result.faces])
     stream = io.BytesIO()
     picture.save(stream, format="JPEG", quality=JPEG_QUALITY)
     return stream.getvalue()
+
+
+def _reduced(face: Face, scale: float) -> Face:
+    """A face in the coordinates of a picture that was read smaller."""
+    left, top, right, bottom = face.box
+    box = (left / scale, top / scale, right / scale, bottom / scale)
+    points = None if face.landmarks is None else face.landmarks / scale
+    return replace(face, box=box, landmarks=points)
 
 
 def label_colour(label: str) -> str:

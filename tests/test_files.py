@@ -42,6 +42,8 @@ def test_what_cannot_be_written_is_named(tmp_path):
     with pytest.raises(UsageError, match="Name another --output_dir"):
         with only_run(tmp_path / "file" / "out", "--output_dir"):
             pass
+    with pytest.raises(UsageError, match="/proc/x: cannot be written"), only_run("/proc/x"):
+        pass
 
 
 def test_a_second_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):

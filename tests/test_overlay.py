@@ -1,5 +1,6 @@
 """The annotated picture."""
 
+import io
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,8 +9,8 @@ import pytest
 from PIL import Image, ImageChops
 from test_media import write_clip
 
-from emo_llama import overlay
-from emo_llama.overlay import draw_contact_sheet, draw_overlay, label_colour
+from emo_llama import media, overlay
+from emo_llama.overlay import annotated_jpeg, draw_contact_sheet, draw_overlay, label_colour
 from emo_llama.records import Face, FrameFace, Result
 
 PROBABILITIES = {"neutral": 0.03, "happiness": 0.95, "surprise": 0.02}
@@ -78,3 +79,17 @@ def test_a_sheet_of_tall_frames_stays_small(monkeypatch: pytest.MonkeyPatch) -> 
     seen = [FrameFace(0.0, (0, 0, 16, 16), "happiness", PROBABILITIES)]
     person = face((0, 0, 16, 16), track=0, frames=seen)
     assert draw_contact_sheet(Result("a.mp4", "video", faces=[person])).size == (480, 1080)
+
+
+def test_boxes_fit_a_picture_that_is_read_smaller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "large.png"
+    Image.new("RGB", (1600, 1600), "white").save(path)
+    monkeypatch.setattr(media, "MAX_IMAGE_PIXELS", 1_000_000)
+    points = np.full((68, 2), 800.0)
+    found = face((400, 400, 1200, 1200), landmarks=points)
+    drawn = Image.open(io.BytesIO(annotated_jpeg(Result(str(path), "image", faces=[found]))))
+    assert drawn.size == (800, 800)
+    assert drawn.getpixel((200, 400))[2] < 100  # the left edge of the box, yellow
+    assert drawn.getpixel((400, 395)) != (255, 255, 255)
