@@ -32,3 +32,23 @@ def test_without_a_gpu_it_says_so():
     done = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert done.returncode == 2
     assert "there is no CUDA device" in done.stderr
+
+
+@pytest.mark.slow
+def test_chaos_finds_what_is_torn(tmp_path: Path) -> None:
+    """On the embedded model; its findings on larger runs are those of the command line."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    portrait = ROOT / "emo_llama" / "assets" / "portrait.jpg"
+    for number in range(3):
+        (folder / f"{number}.jpg").write_bytes(portrait.read_bytes())
+    words = ["predict", str(folder), "--no-text", "--faces", "none", "--out", "{out}/out.csv"]
+    command = [sys.executable, str(ROOT / "benchmarks" / "chaos.py"), "--work", tmp_path / "work"]
+    done = subprocess.run([*command, "--kills", "2", "--", *words], capture_output=True, text=True)
+    found = json.loads(done.stdout)
+    assert done.returncode == 0, found
+    assert found["kills"] == 2 and found["compared"] >= 1
+    torn = [sys.executable, str(ROOT / "benchmarks" / "chaos.py"), "--work", tmp_path / "again"]
+    words[-1] = "{out}/" + "x" * 300 + ".csv"
+    done = subprocess.run([*torn, "--kills", "0", "--", *words], capture_output=True, text=True)
+    assert done.returncode == 1 and json.loads(done.stdout)["complaints"]

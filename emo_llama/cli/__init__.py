@@ -77,6 +77,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     verb = next((word for word in arguments if word in VERBS), None)
     parser = build_parser(verb)
     args, unknown = parser.parse_known_args(arguments)
+    if "" in arguments:  # which would become the current folder
+        parser.error("expected names and values, got an empty one; is a variable of the shell set?")
     if unknown and not hasattr(args, "overrides"):
         parser.error(f"{verb} does not know {' '.join(unknown)}; see emo-llama {verb} --help")
     if unknown:

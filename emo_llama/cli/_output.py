@@ -20,8 +20,13 @@ def data(text: str) -> None:
         text (`str`):
             What to write; a line end is added.
     """
-    if _is_first():
+    if not _is_first():
+        return
+    try:
         print(text, flush=True)
+    except UnicodeEncodeError:  # a terminal of another encoding, as with LC_ALL=de_DE
+        encoding = sys.stdout.encoding
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def message(text: str) -> None:
@@ -34,6 +39,15 @@ def message(text: str) -> None:
     if _is_first():
         lines = "\n".join(map(printable, text.split("\n")))
         print(lines, file=sys.stderr, flush=True)
+
+
+def is_ascii() -> bool:
+    """Whether JSON on stdout must be escaped to stay JSON.
+
+    Returns:
+        `bool`: False for UTF-8, which holds any text.
+    """
+    return (sys.stdout.encoding or "utf-8").lower().replace("-", "") != "utf8"
 
 
 def close() -> None:

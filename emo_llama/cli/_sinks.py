@@ -114,7 +114,7 @@ class Terminal:
         if self.format == "json":
             self.kept.append(record)
         elif self.format == "jsonl":
-            _output.data(json.dumps(record, ensure_ascii=False))
+            _output.data(json.dumps(record, ensure_ascii=_output.is_ascii()))
         else:
             from emo_llama.csv_rows import csv_lines
 
@@ -123,7 +123,7 @@ class Terminal:
     def finish(self) -> None:
         """Show what was kept."""
         if self.format == "json":
-            _output.data(json.dumps(self.kept, ensure_ascii=False, indent=2))
+            _output.data(json.dumps(self.kept, ensure_ascii=_output.is_ascii(), indent=2))
 
 
 def as_text(result: "Result", drawn: Path | None) -> str:

@@ -123,7 +123,6 @@ def test_a_question_is_asked(model: Path, photos: Path, capsys) -> None:
         (["--overlay", __file__], "--overlay"),
         (["--overlay", "/proc/x"], "--overlay"),
         (["--question", "\udcff"], "--question"),
-        ([""], "got an empty one"),
         (["https://example.com/a.jpg"], "https://example.com/a.jpg: an address"),
     ],
 )
@@ -131,6 +130,59 @@ def test_wrong_usage_exits_with_2(photos: Path, capsys, words: list[str], messag
     """And at once: no model is loaded, or another message would come."""
     assert run(Path("no-model-here/"), photos, *words) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", ""],
+        ["predict", "x", "--overlay", ""],
+        ["export", ""],
+        ["init", "--llm", "", "--vision", "x", "--out", "y"],
+    ],
+)
+def test_an_empty_name_is_not_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, words: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    assert "got an empty one" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_without_a_verb(capsys) -> None:
+    assert main([]) == 0
+    assert "predict" in capsys.readouterr().out
+    command = [sys.executable, "-m", "emo_llama"]
+    assert b"predict" in subprocess.run(command, capture_output=True, check=True).stdout
+
+
+def test_a_full_stdout_is_a_message() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "emo_llama"], stdout=full, stderr=-1)
+    assert done.returncode == 1
+    assert b"Traceback" not in done.stderr and b"No space left" in done.stderr
+
+
+@pytest.mark.parametrize("format", ["text", "json", "jsonl", "csv"])
+def test_a_terminal_of_another_encoding(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
+    picture = tmp_path / "\u00e4\u4e2d.png"
+    picture.write_bytes((photos / "a" / "face.png").read_bytes())
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    assert run(model, picture, "--no-text", "--format", format) == 0
+    text = stream.buffer.getvalue().decode("ascii")
+    if "json" in format:
+        found = json.loads(text)
+        assert (found if format == "jsonl" else found[0])["path"] == str(picture)
+    else:
+        assert "\\xe4\\u4e2d.png" in text
 
 
 def test_unknown_options_and_models(photos: Path, tmp_path: Path, capsys) -> None:
