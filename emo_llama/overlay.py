@@ -6,7 +6,7 @@ with the picture, so that a 100-pixel thumbnail and a 4000-pixel photo are both 
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -138,18 +138,10 @@ def annotated_jpeg(result: Result) -> bytes:
         picture = draw_contact_sheet(result)
     else:
         image, scale = read_reduced_image(str(result.path))
-        picture = draw_overlay(image, [_reduced(face, scale) for face in result.faces])
+        picture = draw_overlay(image, [face.scaled(1.0 / scale) for face in result.faces])
     stream = io.BytesIO()
     picture.save(stream, format="JPEG", quality=JPEG_QUALITY)
     return stream.getvalue()
-
-
-def _reduced(face: Face, scale: float) -> Face:
-    """A face in the coordinates of a picture that was read smaller."""
-    left, top, right, bottom = face.box
-    box = (left / scale, top / scale, right / scale, bottom / scale)
-    points = None if face.landmarks is None else face.landmarks / scale
-    return replace(face, box=box, landmarks=points)
 
 
 def label_colour(label: str) -> str:

@@ -5,7 +5,7 @@ their names. Drawing and writing files is done elsewhere.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,22 @@ class Face:
     track: int | None = None
     frames: list[FrameFace] | None = None
     landmarks: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+    def scaled(self, factor: float) -> "Face":
+        """Give the face of an image in the pixels of the same image in another size.
+
+        Args:
+            factor (`float`):
+                By which the image is larger.
+
+        Returns:
+            [`Face`]: With box and landmarks multiplied.
+        """
+        if factor == 1.0:
+            return self
+        left, top, right, bottom = (value * factor for value in self.box)
+        points = None if self.landmarks is None else self.landmarks * factor
+        return replace(self, box=(left, top, right, bottom), landmarks=points)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the face as plain data.

@@ -6,10 +6,8 @@ steps and what becomes of bad input: a record with an error, so that the next in
 """
 
 import os
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,17 +18,15 @@ from emo_llama.boxes import Box, clip, grow
 from emo_llama.errors import UsageError
 from emo_llama.faces import Detection, FaceDetector, load_detector
 from emo_llama.loading import load_model
-from emo_llama.media import media_kind, read_image, read_video
+from emo_llama.media import media_kind, read_reduced_image, read_video
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
 from emo_llama.recognition.answering import Answerer
 from emo_llama.recognition.attributes import check_attributes, predict_sentences
 from emo_llama.recognition.scoring import LabelScorer
-from emo_llama.recognition.tracking import FaceTracker, TrackedPerson
+from emo_llama.recognition.tracking import TrackedPerson, follow_people, view_of
 from emo_llama.records import Face, FrameFace, Result, error_record, named_probabilities
 
 Source = str | os.PathLike | bytes | Image.Image | np.ndarray
-
-FRAMES_AT_ONCE = 16  # frames of a video held in memory
 
 
 class EmotionRecognizer:
@@ -173,7 +169,9 @@ class EmotionRecognizer:
             if path is not None and kind == "video":
                 faces = self._video_faces(path, question, describe)
             else:
-                faces = self.image_faces(read_image(source), question, describe, landmarks)
+                image, scale = read_reduced_image(source)
+                faces = self.image_faces(image, question, describe, landmarks)
+                faces = [face.scaled(scale) for face in faces]
         except UsageError:
             raise
         except Exception as error:  # whatever one input raises: the next is done all the same
@@ -272,7 +270,7 @@ class EmotionRecognizer:
         """
         if isinstance(source, (str, os.PathLike)) and media_kind(source) == "video":
             return self._ask_video(source, question)
-        image = read_image(source)
+        image, _ = read_reduced_image(source)
         found = self.find_faces(image)
         box = clip(found[0].crop, image.size) if found else None
         leads = self._leads([image], [box])
@@ -345,42 +343,27 @@ class EmotionRecognizer:
 
     def _ask_video(self, path: str | os.PathLike, question: str) -> str:
         """Answer a question about the largest face of each frame of a whole clip."""
-        frames = list(read_video(path, self.processor.video_fps, self.processor.max_frames))
-        found = [self.find_faces(frame.image) for frame in frames]
-        boxes = [
-            clip(faces[0].crop, frame.image.size) if faces else None
-            for frame, faces in zip(frames, found, strict=True)
-        ]
-        return self._answerer.answer_clip([frame.image for frame in frames], boxes, question)
+        views = []
+        for frame in read_video(path, self.processor.video_fps, self.processor.max_frames):
+            faces = self.find_faces(frame.image)
+            whole = (0.0, 0.0, float(frame.image.width), float(frame.image.height))
+            view = view_of(frame.image, faces[0].crop if faces else whole, None)
+            views.append((view.image, view.crop if faces else None))
+        return self._answerer.answer_clip([v[0] for v in views], [v[1] for v in views], question)
 
     def _video_faces(self, path: str, question: str | None, describe: bool) -> list[Face]:
-        """Follow each person through a video; a fixed number of frames is held at a time."""
-        frames = read_video(path)
-        tracker = FaceTracker()
-        people: dict[int, TrackedPerson] = defaultdict(TrackedPerson)
-        while chunk := list(islice(frames, FRAMES_AT_ONCE)):
-            seen = [(frame, d) for frame in chunk for d in self.find_faces(frame.image)]
-            if not seen:
-                continue
-            numbers: list[int] = []
-            for frame in chunk:
-                boxes = [d.box for f, d in seen if f is frame]
-                numbers += tracker.update(frame.time, boxes)
-            images = [frame.image for frame, _ in seen]
-            crops = [clip(d.crop, frame.image.size) for frame, d in seen]
-            rows = self.score_labels(images, crops)
-            for number, (frame, detection), row in zip(numbers, seen, rows, strict=True):
-                people[number].add(frame, detection, row)
-        order = sorted(people.items())
-        faces = [self._tracked_face(number, person) for number, person in order]
+        """Follow each person through a video."""
+        image_processor = self.processor.image_processor
+        margin = image_processor.face_margin if image_processor.vision_input == "face" else None
+        people = follow_people(read_video(path), self.find_faces, self.score_labels, margin)
+        faces = [self._tracked_face(number, person) for number, person in people.items()]
         if not describe or not faces:
             return faces
         views = [
-            person.best_view(self.labels.index(face.label))
-            for (_, person), face in zip(order, faces, strict=True)
+            person.best_view(self.labels.index(face.label))[0]
+            for person, face in zip(people.values(), faces, strict=True)
         ]
-        images = [image for image, _ in views]
-        crops = [clip(detection.crop, image.size) for image, detection in views]
+        images, crops = [view.image for view in views], [view.crop for view in views]
         texts = self._texts(images, crops, [face.label for face in faces], question)
         return [replace(face, text=text) for face, text in zip(faces, texts, strict=True)]
 

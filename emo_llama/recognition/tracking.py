@@ -1,27 +1,62 @@
-"""Follows faces through the sampled frames of a video, by the place of their boxes alone.
+"""Follows faces through the sampled frames of a video, by where they are and what they look like.
 
-Decides which faces of two frames are the same person, and what is kept of each. It looks at no
-pixels: whoever leaves and comes back elsewhere is a new person.
+Decides which faces of two frames are the same person, and what is kept of each. Frames a fraction
+of a second apart are matched by place. In a long video they are many seconds apart, and place tells
+nothing: there the colours of head and hair decide. They are coarse: two people of the same colours
+who are never in one frame are taken for one.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from emo_llama.boxes import Box, intersection_over_union
+from emo_llama.boxes import Box, clip, grow, intersection_over_union
 from emo_llama.faces import Detection
 from emo_llama.modeling.media_emo_llama import VideoFrame
+
+FRAMES_AT_ONCE = 16  # frames of a video held in memory,
+PIXELS_AT_ONCE = 64_000_000  # or as many as have so many pixels
+LARGEST_VIEW = 1280  # pixels; what is kept of a frame is reduced to it
+
+# Bhattacharyya distance of two looks. Of 5 clips of one person each, 95% of the pairs of faces are
+# below 0.10 and all below 0.23; of 298 pairs of strangers 95% are above 0.30, the median is 0.59.
+SAME_LOOK = 0.2
+LOOK_WEIGHT = 2.0  # against the overlap, 0 to 1, where several people come into question
+
+
+def look_of(image: Image.Image, box: Box) -> np.ndarray:
+    """Describe a head by its colours.
+
+    Args:
+        image (`PIL.Image.Image`):
+            The frame, RGB.
+        box (`tuple[float, float, float, float]`):
+            The face, xyxy, pixels.
+
+    Returns:
+        `np.ndarray` of shape (1536,), float32: Square roots of the shares of 512 colours in the
+        upper, middle and lower third of the box grown by 0.6; of unit length.
+    """
+    left, top, right, bottom = grow(box, 0.6, image.size)
+    head = image.crop((int(left), int(top), int(right) + 1, int(bottom) + 1))
+    pixels = np.asarray(head.resize((64, 63)), dtype=np.int32) // 32  # (63, 64, 3), 8 steps
+    colours = (pixels @ np.array([64, 8, 1])).reshape(3, -1)  # (thirds, pixels)
+    counts = np.concatenate([np.bincount(third, minlength=512) for third in colours])
+    return np.sqrt(counts / counts.sum()).astype(np.float32)
 
 
 @dataclass
 class _Track:
-    """One person: number, last box, and the time it was seen."""
+    """One person: number, last box, when it was seen, and what it looked like then."""
 
     number: int
     box: Box
     time: float
+    look: np.ndarray | None
 
 
 class FaceTracker:
@@ -32,7 +67,7 @@ class FaceTracker:
             Intersection over union that two boxes of one person have at least. Sampled frames are
             a fraction of a second apart, so that it is low.
         max_gap (`float`, *optional*, defaults to 2.0):
-            Seconds after which a person who was not seen is given up.
+            Seconds after which a person is no longer known by place, only by looks, if at all.
 
     Example:
     ```python
@@ -52,7 +87,9 @@ class FaceTracker:
         self._tracks: list[_Track] = []
         self._next = 0
 
-    def update(self, time: float, boxes: Sequence[Box]) -> list[int]:
+    def update(
+        self, time: float, boxes: Sequence[Box], looks: Sequence[np.ndarray] | None = None
+    ) -> list[int]:
         """Take in the faces of the next frame.
 
         Args:
@@ -60,48 +97,110 @@ class FaceTracker:
                 Seconds; later than that of the call before.
             boxes (`Sequence[tuple[float, float, float, float]]`):
                 The faces of the frame, xyxy, pixels.
+            looks (`Sequence[np.ndarray]`, *optional*):
+                What [`look_of`] says of each.
 
         Returns:
             `list[int]`: The person's number for each box.
         """
-        self._tracks = [track for track in self._tracks if time - track.time <= self.max_gap]
-        pairs = sorted(
-            (
-                (intersection_over_union(track.box, box), track, index)
-                for track in self._tracks
-                for index, box in enumerate(boxes)
-            ),
-            key=lambda pair: -pair[0],
-        )
+        known: list[np.ndarray | None] = list(looks) if looks else [None] * len(boxes)
+        pairs = [
+            (*self._agreement(track, time, box, look), track, index)
+            for track in self._tracks
+            for index, (box, look) in enumerate(zip(boxes, known, strict=True))
+        ]
         owners: dict[int, _Track] = {}
         taken: set[int] = set()
-        for agreement, track, index in pairs:
-            if agreement >= self.min_overlap and index not in owners and track.number not in taken:
+        for same, _, track, index in sorted(pairs, key=lambda pair: -pair[1]):
+            if same and index not in owners and track.number not in taken:
                 owners[index] = track
                 taken.add(track.number)
-        return [self._claim(owners.get(index), box, time) for index, box in enumerate(boxes)]
+        return [
+            self._claim(owners.get(index), box, time, look)
+            for index, (box, look) in enumerate(zip(boxes, known, strict=True))
+        ]
 
-    def _claim(self, track: _Track | None, box: Box, time: float) -> int:
+    def _agreement(
+        self, track: _Track, time: float, box: Box, look: np.ndarray | None
+    ) -> tuple[bool, float]:
+        """Whether a face may be a person, and how well it fits."""
+        place = intersection_over_union(track.box, box)
+        same = place >= self.min_overlap and time - track.time <= self.max_gap
+        if look is None or track.look is None:
+            return same, place
+        distance = 1.0 - float(look @ track.look)
+        return same or distance <= SAME_LOOK, place - LOOK_WEIGHT * distance
+
+    def _claim(self, track: _Track | None, box: Box, time: float, look: np.ndarray | None) -> int:
         """Move a track to its new box, or open one."""
         if track is None:
-            track = _Track(self._next, box, time)
+            track = _Track(self._next, box, time, look)
             self._next += 1
             self._tracks.append(track)
-        track.box, track.time = box, time
+        track.box, track.time, track.look = box, time, look
         return track.number
 
 
+class View(NamedTuple):
+    """What is kept of a frame: one face, and what the model sees around it.
+
+    Attributes:
+        image (`PIL.Image.Image`):
+            The frame or a part of it, RGB.
+        crop (`tuple[float, float, float, float]`):
+            The face's crop in `image`, xyxy, pixels.
+    """
+
+    image: Image.Image
+    crop: Box
+
+
+def view_of(image: Image.Image, crop: Box, margin: float | None) -> View:
+    """Cut out of a frame what the model looks at, so that whole frames need not be kept.
+
+    Args:
+        image (`PIL.Image.Image`):
+            The frame, RGB.
+        crop (`tuple[float, float, float, float]`):
+            The crop of a face, xyxy, pixels; it may reach beyond the frame.
+        margin (`float`, *optional*):
+            By which fraction the model's processor grows the crop; `None` for a model that sees
+            the whole frame.
+
+    Returns:
+        [`View`]: At most 1280 pixels a side.
+    """
+    crop = clip(crop, image.size)
+    if margin is not None:
+        left, top, right, bottom = map(int, grow(crop, margin, image.size))
+        region = (left, top, min(right + 1, image.width), min(bottom + 1, image.height))
+        image = image.crop(region)
+        crop = (crop[0] - left, crop[1] - top, crop[2] - left, crop[3] - top)
+    factor = LARGEST_VIEW / max(image.size)
+    if factor >= 1.0:
+        return View(image, crop)
+    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    x, y = size[0] / image.width, size[1] / image.height
+    scaled = (crop[0] * x, crop[1] * y, crop[2] * x, crop[3] * y)
+    return View(image.resize(size, Image.Resampling.BOX), scaled)
+
+
 class TrackedPerson:
-    """What was seen of one person: every box and row of probabilities, and one picture a label.
+    """What was seen of one person: every box and row of probabilities, and one view a label.
+
+    Args:
+        margin (`float`, *optional*):
+            As in [`view_of`].
 
     Attributes:
         seen (`list[tuple[float, tuple, np.ndarray]]`):
             Seconds, box and probabilities of each appearance.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, margin: float | None = None) -> None:
+        self.margin = margin
         self.seen: list[tuple[float, Box, np.ndarray]] = []
-        self._views: dict[int, tuple[float, Image.Image, Detection]] = {}
+        self._views: dict[int, tuple[float, View, Detection]] = {}
 
     def add(self, frame: VideoFrame, detection: Detection, row: np.ndarray) -> None:
         """Take in one appearance.
@@ -117,9 +216,10 @@ class TrackedPerson:
         self.seen.append((frame.time, detection.box, row))
         label = int(row.argmax())
         if label not in self._views or row[label] > self._views[label][0]:
-            self._views[label] = (float(row[label]), frame.image, detection)
+            view = view_of(frame.image, detection.crop, self.margin)
+            self._views[label] = (float(row[label]), view, detection)
 
-    def best_view(self, label: int) -> tuple[Image.Image, Detection]:
+    def best_view(self, label: int) -> tuple[View, Detection]:
         """Choose the frame that shows an expression best.
 
         Args:
@@ -127,8 +227,61 @@ class TrackedPerson:
                 The expression, an index into the rows.
 
         Returns:
-            `tuple[PIL.Image.Image, Detection]`: The surest frame with this label; where none has
-            it, the surest of all.
+            `tuple[View, Detection]`: Of the surest frame with this label; where none has it, of
+            the surest of all. The boxes of the detection are those of the whole frame.
         """
         view = self._views.get(label) or max(self._views.values(), key=lambda v: v[0])
         return view[1], view[2]
+
+
+def follow_people(
+    frames: Iterable[VideoFrame],
+    find_faces: Callable[[Image.Image], list[Detection]],
+    score: Callable[[list[Image.Image], list[Box]], np.ndarray],
+    margin: float | None,
+) -> dict[int, TrackedPerson]:
+    """Follow each person through a video; a fixed number of frames is held at a time.
+
+    Args:
+        frames (`Iterable[VideoFrame]`):
+            The frames in order of time.
+        find_faces (`Callable`):
+            Gives the faces of a frame.
+        score (`Callable`):
+            Gives the probabilities (n, n_labels) of n frames with a crop each.
+        margin (`float`, *optional*):
+            As in [`view_of`].
+
+    Returns:
+        `dict[int, TrackedPerson]`: By number, in order of appearance.
+    """
+    tracker = FaceTracker()
+    people: dict[int, TrackedPerson] = defaultdict(lambda: TrackedPerson(margin))
+    for chunk in _chunks(frames):
+        seen: list[tuple[int, VideoFrame, Detection]] = []
+        for frame in chunk:
+            found = find_faces(frame.image)
+            looks = [look_of(frame.image, d.box) for d in found]
+            numbers = tracker.update(frame.time, [d.box for d in found], looks)
+            seen += [(n, frame, d) for n, d in zip(numbers, found, strict=True)]
+        if not seen:
+            continue
+        crops = [clip(d.crop, frame.image.size) for _, frame, d in seen]
+        rows = score([frame.image for _, frame, _ in seen], crops)
+        for (number, frame, detection), row in zip(seen, rows, strict=True):
+            people[number].add(frame, detection, row)
+    return dict(sorted(people.items()))
+
+
+def _chunks(frames: Iterable[VideoFrame]) -> Iterator[list[VideoFrame]]:
+    """Groups of frames that fit into memory."""
+    chunk: list[VideoFrame] = []
+    pixels = 0
+    for frame in frames:
+        chunk.append(frame)
+        pixels += frame.image.width * frame.image.height
+        if len(chunk) == FRAMES_AT_ONCE or pixels >= PIXELS_AT_ONCE:
+            yield chunk
+            chunk, pixels = [], 0
+    if chunk:
+        yield chunk

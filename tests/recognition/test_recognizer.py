@@ -266,3 +266,18 @@ def test_a_model_with_weights_left_out_is_refused(model, processor, tmp_path: Pa
     model.save_pretrained(tmp_path, state_dict=state)
     with pytest.raises(ModelNotFoundError, match="face_info_mining"):
         load_model(tmp_path)
+
+
+def test_boxes_of_a_reduced_picture_are_those_of_the_file(
+    model, processor, picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Very large pictures are decoded at half size."""
+    monkeypatch.setattr("emo_llama.media.MAX_IMAGE_PIXELS", 10_000)
+    recognizer = EmotionRecognizer(model, processor, FixedDetector((5, 5, 40, 40)))
+    (face,) = recognizer.recognize(picture, describe=False, landmarks=True).faces
+    assert face.box == (10.0, 10.0, 80.0, 80.0)
+    monkeypatch.undo()
+    half = picture.resize((60, 45), Image.Resampling.BOX)
+    (same,) = recognizer.recognize(half, describe=False, landmarks=True).faces
+    assert face.probabilities == same.probabilities
+    np.testing.assert_allclose(face.landmarks, same.landmarks * 2)

@@ -1,11 +1,26 @@
 """Following faces by the place of their boxes."""
 
+from pathlib import Path
+
+import av
 import numpy as np
+import pytest
 from PIL import Image
 
-from emo_llama.faces import Detection
+from emo_llama.boxes import clip
+from emo_llama.faces import Detection, load_detector
+from emo_llama.media import read_video
+from emo_llama.modeling import EmoLlamaImageProcessor
 from emo_llama.modeling.media_emo_llama import VideoFrame
-from emo_llama.recognition.tracking import FaceTracker, TrackedPerson
+from emo_llama.recognition.tracking import (
+    FaceTracker,
+    TrackedPerson,
+    follow_people,
+    look_of,
+    view_of,
+)
+
+PORTRAIT = Path(__file__).parents[2] / "emo_llama" / "assets" / "portrait.jpg"
 
 
 def test_two_people_who_move_keep_their_numbers() -> None:
@@ -34,12 +49,79 @@ def test_one_box_goes_to_one_person() -> None:
     assert sorted(tracker.update(0.1, [(0, 0, 10, 10), (1, 1, 11, 11)])) == [0, 1]
 
 
+def test_far_apart_frames_are_matched_by_looks() -> None:
+    tracker = FaceTracker()
+    red, blue = (look_of(Image.new("RGB", (40, 40), c), (10, 10, 30, 30)) for c in ("red", "blue"))
+    here, there = (0, 0, 10, 10), (50, 50, 60, 60)
+    assert tracker.update(0.0, [here, there], [red, blue]) == [0, 1]
+    assert tracker.update(10.0, [here, there], [blue, red]) == [1, 0]  # they changed places
+    assert tracker.update(300.0, [(90, 0, 99, 9)], [red]) == [0]
+    green = look_of(Image.new("RGB", (40, 40), "green"), (10, 10, 30, 30))
+    assert tracker.update(310.0, [(90, 0, 99, 9)], [green]) == [2]  # the picture was cut
+
+
 def test_the_best_view_shows_the_label() -> None:
-    person = TrackedPerson()
+    person = TrackedPerson(margin=0.0)
     rows = [[0.9, 0.1], [0.3, 0.7], [0.2, 0.8], [0.6, 0.4]]
     for time, row in enumerate(rows):
-        frame = VideoFrame(float(time), Image.new("L", (1, 1), time))
-        person.add(frame, Detection((time, 0, 1, 1), None, (0, 0, 1, 1)), np.array(row))
-    assert person.best_view(1)[1].box[0] == 2
-    assert person.best_view(0)[1].box[0] == 0
-    assert person.best_view(5)[1].box[0] == 0  # no frame is labelled so: the surest
+        frame = VideoFrame(float(time), Image.new("L", (9, 9), time))
+        person.add(frame, Detection((time, 0, 1, 1), None, (2, 2, 4, 4)), np.array(row))
+    for label, time in ((1, 2), (0, 0), (5, 0)):  # no frame is labelled 5: the surest
+        view, detection = person.best_view(label)
+        assert (detection.box[0], view.image.getpixel((0, 0))) == (time, time)
+        assert view.image.size == (3, 3)  # not the frame
+        assert view.crop == (0, 0, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "crop", [(31.7, 20.2, 60.9, 55.5), (-9.0, -4.0, 30.0, 30.0), (0, 0, 96, 80)]
+)
+def test_the_model_sees_in_a_view_what_it_sees_in_the_frame(crop: tuple[float, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (80, 96, 3), dtype=np.uint8)
+    frame = Image.fromarray(pixels)
+    processor = EmoLlamaImageProcessor(size=32, face_size=32, vision_input="face")
+    view = view_of(frame, crop, processor.face_margin)
+    whole = processor([frame], face_boxes=[clip(crop, frame.size)])
+    kept = processor([view.image], face_boxes=[view.crop])
+    for name in ("pixel_values", "face_pixel_values"):
+        np.testing.assert_array_equal(kept[name], whole[name])
+
+
+def test_a_large_view_is_reduced_with_its_crop() -> None:
+    view = view_of(Image.new("RGB", (2560, 1280)), (100.0, 200.0, 300.0, 400.0), None)
+    assert view.image.size == (1280, 640)
+    assert view.crop == (50.0, 100.0, 150.0, 200.0)
+
+
+def people_of_clip(path: Path, people: int) -> list[int]:
+    """Frames of each person found in a clip of faces that wander slowly through the picture."""
+    face = Image.open(PORTRAIT).convert("RGB").resize((220, 220))
+    red, green, blue = face.transpose(Image.Transpose.FLIP_LEFT_RIGHT).split()
+    faces = [face, Image.merge("RGB", (blue, green, red))][:people]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=1)
+        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuv420p"
+        for second in range(600):
+            frame = Image.new("RGB", (640, 480), "gray")
+            for number, portrait in enumerate(faces):
+                turn = 2 * np.pi * second / 97 + number * np.pi
+                frame.paste(
+                    portrait, (int(210 + 200 * np.cos(turn)), int(130 + 100 * np.sin(turn)))
+                )
+            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+        container.mux(stream.encode())
+    detector = load_detector("auto")
+    found = follow_people(
+        read_video(path), detector.detect, lambda images, crops: np.ones((len(images), 2)) / 2, 0.5
+    )
+    return [len(person.seen) for person in found.values()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("people", [1, 2])
+def test_people_of_a_long_clip_stay_who_they_are(tmp_path: Path, people: int) -> None:
+    """Ten minutes: a frame every nine seconds, in which the faces move by their own size."""
+    counts = people_of_clip(tmp_path / "clip.mp4", people)
+    assert len(counts) == people
+    assert max(counts) == 64
+    assert min(counts) >= 20  # the detector does not know the second, of odd colours, everywhere
