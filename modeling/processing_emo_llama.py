@@ -19,7 +19,7 @@ from huggingface_hub import get_session
 from PIL import Image
 from transformers.image_processing_base import BatchFeature
 from transformers.image_utils import ImageInput
-from transformers.processing_utils import ProcessorMixin
+from transformers.processing_utils import MultiModalData, ProcessorMixin
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.video_utils import VideoInput, make_batched_videos
 
@@ -343,6 +343,23 @@ class EmoLlamaProcessor(ProcessorMixin):
         frames = int(video_inputs["frame_counts"][video_idx])
         tokens = self.video_token * (self.num_tokens_per_frame * frames)
         return tokens + self.placeholder_suffix
+
+    def _get_num_multimodal_tokens(
+        self,
+        image_sizes: Sequence[Sequence[int]] | None = None,
+        video_sizes: Sequence[Sequence[int]] | None = None,
+        **kwargs: Any,
+    ) -> MultiModalData:
+        """Placeholders of images (H, W) and of videos (frames, H, W); vLLM asks for them."""
+        counts: dict[str, list[int]] = {}
+        if image_sizes is not None:
+            counts["num_image_tokens"] = [self.num_tokens_per_frame] * len(image_sizes)
+            counts["num_image_patches"] = [1] * len(image_sizes)  # rows of pixel_values
+        if video_sizes is not None:
+            counts["num_video_tokens"] = [
+                self.num_tokens_per_frame * frames for frames, *_ in video_sizes
+            ]
+        return MultiModalData(**counts)
 
     def _process_videos(
         self,

@@ -209,6 +209,20 @@ def test_face_boxes_reach_the_crops(processor, picture):
     assert inputs["face_mask"].tolist() == [True, False]
 
 
+def test_the_numbers_that_vllm_asks_for_are_those_of_a_call(processor, picture):
+    call = {"return_tensors": "pt", "return_mm_token_type_ids": True, "padding": True}
+    prompts = ["<image> Who?", "<image><image> Who?"]
+    inputs = processor(images=[picture] * 3, text=prompts, **call)
+    asked = processor._get_num_multimodal_tokens(image_sizes=[(40, 60)] * 3)
+    per_image = asked["num_image_tokens"]
+    assert inputs["mm_token_type_ids"].sum(-1).tolist() == [per_image[0], sum(per_image[1:])]
+    assert sum(asked["num_image_patches"]) == inputs["pixel_values"].shape[0]
+    assert "num_video_tokens" not in asked
+    inputs = processor(videos=[[picture] * 3], text="<video> Who?", **call)
+    asked = processor._get_num_multimodal_tokens(video_sizes=[(3, 40, 60)])
+    assert asked["num_video_tokens"] == [count(inputs, processor.video_token_id)[0]]
+
+
 # --- questions for the Q-Former
 
 
