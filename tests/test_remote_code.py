@@ -25,7 +25,8 @@ pytestmark = pytest.mark.slow
 REPO = "someone/emo-llama-test"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
-CLIENT = '''
+# What a program begins with that must do without the installed package.
+HIDDEN = '''
 import sys
 
 
@@ -45,6 +46,8 @@ except ModuleNotFoundError:
 else:
     raise SystemExit("emo_llama is importable")
 
+'''
+CLIENT = """
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -115,7 +118,7 @@ for key, target in (("folder", folder), ("repo", repo)):
     assert config.label_temperature == 1.0 and len(config.id2label) == 8
 assert not any(name.partition(".")[0] == "emo_llama" for name in sys.modules)
 save_file(tensors, results)
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +146,7 @@ def results(exported, picture, tmp_path_factory):
     (cache / "refs").mkdir()
     (cache / "refs" / "main").write_text(COMMIT)
     client = root / "client.py"
-    client.write_text(CLIENT)
+    client.write_text(HIDDEN + CLIENT)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(root / "home")}
     for name in ("HF_HUB_CACHE", "HF_MODULES_CACHE", "TRANSFORMERS_CACHE"):
