@@ -11,6 +11,7 @@ import csv
 import hashlib
 import io
 import itertools
+import struct
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 SIZE = 48
+MAX_DIGITS = 10
 """Side of every picture, pixels."""
 
 VOTES = (*FERPLUS, "unknown", "nf")
@@ -241,7 +243,7 @@ def _grey_values(path: Path, index: int, text: str) -> bytes:
 
 def _counts(path: Path, index: int, texts: Sequence[str]) -> tuple[int, ...]:
     """The ten votes of one row."""
-    if not all(text.isdecimal() for text in texts):
+    if not all(text.isdecimal() and len(text) < MAX_DIGITS for text in texts):
         raise DataFormatError(
             f"{path}, row {index}: expected ten whole numbers of votes, found {texts}. {SOURCES}."
         )
@@ -252,6 +254,15 @@ def _parquet_rows(shards: list[Path], usages: AbstractSet[str]) -> Iterator[FerP
     """Rows of Parquet shards that hold pictures and votes."""
     names = ("row_index", "usage", "image_png", *(f"votes_{name}" for name in VOTES))
     for path, (index, usage, png, *votes) in parquet_columns(shards, names):
+        kinds = zip((index, usage, png), (int, str, bytes), strict=True)
+        if not all(isinstance(value, kind) for value, kind in kinds) or not all(
+            isinstance(count, int) and count >= 0 for count in votes
+        ):
+            raise DataFormatError(
+                f"{path}, row {index}: expected a whole number, a text, an encoded picture and "
+                "ten counts in row_index, usage, image_png and votes_*, found other types. Fetch or "
+                "write the shard again."
+            )
         if usage in usages:
             yield FerPlusRow(index, usage, _decoded(path, index, png), tuple(votes))
 
@@ -263,7 +274,7 @@ def _decoded(path: Path, index: int, data: bytes | None) -> bytes:
             if image.size == (SIZE, SIZE):
                 return image.convert("L").tobytes()
             found = f"{image.size[0]}x{image.size[1]}"
-    except (OSError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError):
         found = "something unreadable"
     raise DataFormatError(
         f"{path}, row {index}: expected a PNG of {SIZE}x{SIZE} pixels in image_png, found {found}. "

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from emo_llama.dataset_builders.base import LeftOut
+from emo_llama.dataset_builders.tables import MAX_COLUMNS
 from emo_llama.errors import DataFormatError, InputNotFoundError
 from emo_llama.labels import label_name
 from emo_llama.media import IMAGE_SUFFIXES, VIDEO_SUFFIXES
@@ -161,6 +162,9 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             head = file.readline(10_000)
             file.seek(0)
             reader = csv.DictReader(file, delimiter=max(DELIMITERS, key=head.count))
+            if len(reader.fieldnames or ()) > MAX_COLUMNS:
+                found = f"{len(reader.fieldnames or ()):,}"
+                _damaged(path, 1, f"{MAX_COLUMNS:,} columns at most, found {found}")
             reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
             for row in reader:
                 number = reader.line_num

@@ -10,7 +10,10 @@ import pyarrow.parquet as pq
 
 from emo_llama.errors import DataFormatError
 
-__all__ = ["csv_columns", "parquet_columns"]
+__all__ = ["MAX_COLUMNS", "csv_columns", "parquet_columns"]
+
+MAX_COLUMNS = 1000
+"""Of a table; the official ones have 44 at most. More would be read for hours, row by row."""
 
 
 def csv_columns(path: Path, columns: Sequence[str], advice: str) -> Iterator[list[str]]:
@@ -34,6 +37,11 @@ def csv_columns(path: Path, columns: Sequence[str], advice: str) -> Iterator[lis
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
             header = [name.strip().lower() for name in next(reader, [])]
+            if len(header) > MAX_COLUMNS:
+                raise DataFormatError(
+                    f"{path}: expected a header of {MAX_COLUMNS:,} columns at most, found "
+                    f"{len(header):,}. {advice}."
+                )
             if any(name.lower() not in header for name in columns):
                 found = f"its first line is {header[:12]}" if header else "the file is empty"
                 raise DataFormatError(

@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from emo_llama.cli import main
 from emo_llama.dataset_builders.ferplus import (
     VOTES,
     FerPlus,
@@ -206,3 +207,26 @@ def test_damaged_shards(write_ferplus, tmp_path):
     path.write_bytes(b"PAR1 and no more")
     with pytest.raises(DataFormatError, match="a.parquet: expected a readable Parquet shard"):
         list(read_ferplus(path.parent))
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("image_png", ["text"] * 40),
+        ("image_png", [b"BM" + b"\xff" * 60] * 40),
+        ("row_index", ["first"] * 40),
+        ("votes_fear", ["many"] * 40),
+        ("votes_fear", [-1] * 40),
+        ("votes_nf", [0.5] * 40),
+        ("usage", [{"a": 1}] * 40),
+    ],
+)
+def test_shards_of_other_types_end_in_a_message(column, values, write_ferplus, tmp_path, capsys):
+    table = shard(list(read_ferplus(write_ferplus(), keep_repeats=True)))
+    place = table.column_names.index(column)
+    (tmp_path / "shards").mkdir()
+    table = table.set_column(place, column, pa.array(values[: len(table)]))
+    pq.write_table(table, tmp_path / "shards" / "a.parquet")
+    words = ["--root", str(tmp_path / "shards"), "--out", str(tmp_path / "out")]
+    assert main(["data", "build", "ferplus", *words, "--landmarks", "none"]) == 1
+    assert "a.parquet" in capsys.readouterr().err

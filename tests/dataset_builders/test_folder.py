@@ -238,3 +238,24 @@ def test_a_root_that_is_no_folder(tmp_path):
     (tmp_path / "mine.zip").write_bytes(b"PK")
     with pytest.raises(InputNotFoundError, match="mine.zip: .*found a file; unpack it first"):
         builder(tmp_path / "mine.zip").find_splits()
+
+
+def test_a_table_of_a_million_columns_is_refused_at_once(tmp_path):
+    names = ",".join(["path", "label", *(f"c{number}" for number in range(1_000_000))])
+    values = ",".join(["a.png", "happy", *["1"] * 1_000_000])
+    root = table(tmp_path / "mine", names, *[values] * 3)
+    with pytest.raises(DataFormatError, match="1,000 columns at most, found 1,000,002"):
+        builder(root).find_splits()
+
+
+def test_links_are_followed_out_of_the_folder(tmp_path):
+    """A user may link to pictures elsewhere; a table may not name them by `..` or `/`."""
+    save_face(tmp_path / "elsewhere" / "one.png", "sadness")
+    root = tmp_path / "mine"
+    for label in ("happy", "sad"):
+        save_face(root / "train" / label / "0.png", "happiness")
+    (root / "train" / "sad" / "linked.png").symlink_to(tmp_path / "elsewhere" / "one.png")
+    (root / "train" / "sad" / "zero.png").symlink_to("/dev/zero")
+    done = build_folder("folder", root, tmp_path / "out", TemplateAnnotator())
+    assert done.counts["category"]["train"]["sadness"] == 2
+    assert [problem["item"] for problem in done.problems] == ["train/sad/zero.png"]
