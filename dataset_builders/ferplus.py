@@ -260,7 +260,7 @@ def _parquet_rows(shards: list[Path], usages: AbstractSet[str]) -> Iterator[FerP
         ):
             raise DataFormatError(
                 f"{path}, row {index}: expected a whole number, a text, an encoded picture and "
-                "ten counts in row_index, usage, image_png and votes_*, found other types. Fetch or "
+                "ten counts in row_index, usage, image_png and votes_*, found others. Fetch or "
                 "write the shard again."
             )
         if usage in usages:
