@@ -1,6 +1,7 @@
 # make demo    the main job on a bundled portrait      make style    format the code
-# make test    the whole test suite                    make quality  check format, lint and types
-# make tiny DATA=DIR   train the embedded model        make install  the package and its test extras
+# make test    every test but the slow ones            make quality  check format, lint and types
+# make test-all        the slow ones as well           make install  the package and its test extras
+# make tiny DATA=DIR   train the embedded model        make clean    remove what these have made
 
 VENV ?= .venv
 # The first Python that will do: >= 3.11, and before 3.13 where there is one, since mediapipe has no
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.cfg pyproject.toml constraints.txt requirements-dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test install style quality tiny clean
+.PHONY: help demo test test-all install style quality tiny clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -42,8 +43,14 @@ $(VENV)/.dev-stamp: $(REQUIREMENTS) | $(BIN)/python
 demo: $(VENV)/.demo-stamp
 	@$(BIN)/emo-llama predict emo_llama/assets/portrait.jpg --overlay $(OUTPUTS)/demo
 
+# Two processes, each of which takes tests from the other once it has none left.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --cpu-limit 2
+
 test: $(VENV)/.dev-stamp
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+test-all: $(VENV)/.dev-stamp
+	$(PYTEST) $(PYTEST_ARGS)
 
 install: $(VENV)/.dev-stamp
 

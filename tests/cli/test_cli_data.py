@@ -24,7 +24,7 @@ def test_list_tells_of_every_set_its_kind_classes_licence_and_source(capsys):
         assert fields == ["kind", "classes", "needs", "get", "licence"]
 
 
-@pytest.mark.parametrize(("name", "labels"), [("rafdb", 7), ("mafw", 11)])
+@pytest.mark.parametrize(("name", "labels"), [("rafdb", 7), ("ferv39k", 7)])
 def test_a_synthetic_layout_is_built_in_one_more_command(name, labels, tmp_path, capsys):
     root, out = str(tmp_path / "drawn"), str(tmp_path / "built")
     assert main(["data", "synthetic", name, "--out", root, "--per-class", "1"]) == 0
