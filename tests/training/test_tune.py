@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from emo_llama.annotate.template import TemplateAnnotator
 from emo_llama.cli import main
 from emo_llama.dataset_builders.build import BuildOptions, build_folder
-from emo_llama.dataset_builders.dfew import Dfew
 from emo_llama.dataset_builders.stripping import strip_pictures
 from emo_llama.dataset_builders.synthetic import draw_face
+from emo_llama.dataset_builders.synthetic_clips import write_clip
 from emo_llama.errors import UsageError
 from emo_llama.evaluation import split
 from emo_llama.files import only_run
@@ -119,9 +119,10 @@ def test_another_label_set_begins_uncalibrated():
 
 
 def test_whole_clips_cannot_be_shown(tmp_path):
-    Dfew.write_synthetic(tmp_path / "dfew", per_class=1)
+    for label in ("happiness", "sadness"):
+        write_clip(tmp_path / "clips" / "train" / label / "1.mp4", label, seed=1, num_frames=2)
     options = BuildOptions(clips="bytes")
-    build_folder("dfew", tmp_path / "dfew", tmp_path / "out", TemplateAnnotator(), options)
+    build_folder("folder", tmp_path / "clips", tmp_path / "out", TemplateAnnotator(), options)
     with pytest.raises(UsageError, match="build with --clips frames"):
         InstructionData(tmp_path / "out")
     strip_pictures(tmp_path / "out", tmp_path / "stripped")
