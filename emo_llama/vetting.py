@@ -18,7 +18,7 @@ from typing import Any
 
 from jinja2 import Environment, TemplateSyntaxError
 
-from emo_llama.conversion.chat import Turns
+from emo_llama.chat import Turns
 from emo_llama.errors import ModelNotFoundError
 from emo_llama.modeling import EmoLlamaConfig, EmoLlamaProcessor
 from emo_llama.modeling.processing_emo_llama import chat_template

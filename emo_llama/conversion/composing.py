@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from emo_llama.conversion.chat import Turns, read_turns
+from emo_llama.chat import Turns, read_turns
 from emo_llama.conversion.checkpoints import Tensors, compare_shapes, shapes_of
 from emo_llama.conversion.face_part import PREFIX, FacePart
 from emo_llama.conversion.fresh import fresh_parts

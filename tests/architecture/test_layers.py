@@ -19,12 +19,14 @@ TRAVELLING = sorted(path for path in (ROOT / "modeling").glob("*.py") if path.st
 # A part of the package imports from the floors below its own, and from itself. Parts of one floor
 # do not know each other.
 FLOORS = (
-    ("boxes", "errors", "escaping", "labels", "metadata"),
-    ("files", "prompts", "records", "writing", "modeling"),
-    ("faces", "loading", "media", "testing"),
-    ("cropping", "dataset_builders", "hub", "overlay", "recognition"),
-    ("annotate", "conversion", "evaluation"),
-    ("training",),
+    ("boxes", "csv_rows", "errors", "escaping", "labels", "metadata"),
+    ("files", "modeling", "prompts", "record_formats", "records"),
+    ("chat", "faces", "media", "testing", "writing"),
+    ("cropping", "dataset_builders", "overlay", "vetting"),
+    ("annotate", "evaluation", "weights"),
+    ("loading",),
+    ("hub", "recognition"),
+    ("conversion", "training"),
     ("cli",),
     ("__main__",),
 )
