@@ -1,33 +1,26 @@
 # Copyright 2026 The emo-llama authors. Licensed under the Apache License, Version 2.0.
 """EMO-LLaMA: images and videos of faces in, text out.
 
-The whole way: tower -> text-guided frame tokens (LLaMA-VID, arXiv 2311.17043) -> face tokens (Face
-Info Mining) -> scattered over the placeholders of the prompt -> language model. Decides how frames
-become tokens and where they enter; the sub-models are transformers' own, by configuration. It
-leaves out how pictures become tensors (the processor) and how the model is taught.
+The whole way: tower -> text-guided frame tokens -> face tokens (Face Info Mining) -> scattered over
+the placeholders of the prompt -> language model. Decides where visual tokens enter; the sub-models
+are transformers' own, by configuration. It leaves out how pictures become tensors (the processor)
+and how the model is trained.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from math import isqrt
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import AutoModel, Cache, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
-from transformers.activations import ACT2FN
 from transformers.modeling_outputs import (
     BaseModelOutputWithPast,
     BaseModelOutputWithPooling,
     CausalLMOutputWithPast,
 )
 from transformers.modeling_utils import slice_logits_to_keep
-from transformers.models.instructblip.configuration_instructblip import InstructBlipVisionConfig
-from transformers.models.instructblip.modeling_instructblip import (
-    InstructBlipQFormerModel,
-    InstructBlipVisionModel,
-)
 from transformers.processing_utils import Unpack
 from transformers.utils import (
     ModelOutput,
@@ -37,8 +30,9 @@ from transformers.utils import (
 )
 
 from .configuration_emo_llama import EmoLlamaConfig
-from .modeling_face_info_mining import FaceInfoMining, keep_scale, run_qformer
-from .modeling_facexformer import FaceXFormerModel, build_encoder
+from .modeling_face_info_mining import FaceInfoMining, keep_scale
+from .modeling_facexformer import FaceXFormerModel
+from .modeling_frame_tokens import EmoLlamaFrameTokens, build_vision_tower
 
 # transformers 5.24 says `cache` for the keys and values of what came before, earlier versions say
 # `past_key_values`. Callers may use either name; this is the one that transformers itself reads.
@@ -90,96 +84,6 @@ class EmoLlamaCausalLMOutputWithPast(_CacheByEitherName, CausalLMOutputWithPast)
     video_hidden_states: torch.FloatTensor | None = None
 
 
-class EmoLlamaProjector(nn.Module):
-    """Two linear layers: content tokens from the tower's width to the language model's.
-
-    Args:
-        config ([`EmoLlamaConfig`]): Both widths and the activation.
-    """
-
-    def __init__(self, config: EmoLlamaConfig) -> None:
-        super().__init__()
-        width = config.text_config.hidden_size
-        self.linear_1 = nn.Linear(config.vision_hidden_size, width)
-        self.act = ACT2FN[config.projector_hidden_act]
-        self.linear_2 = nn.Linear(width, width)
-
-    def forward(self, content: torch.Tensor) -> torch.Tensor:
-        """(..., C) -> (..., D)."""
-        return self.linear_2(self.act(self.linear_1(content)))
-
-
-class EmoLlamaFrameTokens(nn.Module):
-    """Text-guided frame tokens: one context token that the question asks for, then the content.
-
-    Args:
-        config ([`EmoLlamaConfig`]): Widths, queries and `compress`.
-    """
-
-    def __init__(self, config: EmoLlamaConfig) -> None:
-        super().__init__()
-        width, query_width = config.vision_hidden_size, config.qformer_config.hidden_size
-        self.compress = config.compress
-        self.query_tokens = nn.Parameter(torch.empty(1, config.num_query_tokens, query_width))
-        self.norm = nn.LayerNorm(width, eps=1e-5)
-        self.qformer = InstructBlipQFormerModel._from_config(config.qformer_config)
-        self.query_projection = nn.Linear(query_width, width)
-        self.key_projection = nn.Linear(width, width)
-        self.value_projection = nn.Linear(width, config.text_config.hidden_size)
-        self.content_projector = EmoLlamaProjector(config)
-
-    def forward(
-        self,
-        vision_states: torch.Tensor,
-        qformer_input_ids: torch.Tensor | None = None,
-        qformer_attention_mask: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Turn the tower's output into tokens.
-
-        Args:
-            vision_states (`torch.FloatTensor` of shape `(N, S, C)`):
-                A square grid of patches, row by row, after class or register tokens if any.
-            qformer_input_ids (`torch.LongTensor` of shape `(N, L)`, *optional*): The question.
-            qformer_attention_mask (`torch.LongTensor` of shape `(N, L)`, *optional*): Its mask.
-
-        Returns:
-            `torch.FloatTensor` of shape `(N, 1 + content, D)`: Context token first.
-        """
-        vision_states = vision_states.to(self.norm.weight.dtype)  # may be kept more precise
-        side = isqrt(vision_states.shape[1])
-        patches = vision_states[:, -(side**2) :]  # (N, P, C), what comes before is no patch
-        queries = self.query_tokens.expand(vision_states.shape[0], -1, -1)
-        states = self.norm(vision_states)
-        asked = run_qformer(
-            self.qformer, queries, states, qformer_input_ids, qformer_attention_mask
-        )
-        context = self.value_projection(self._attend(asked, patches))  # (N, 1, D)
-        return torch.cat([context, self.content_projector(self._content(patches, side))], dim=1)
-
-    def _attend(self, asked: torch.Tensor, patches: torch.Tensor) -> torch.Tensor:
-        """Mean over the queries of what each finds among the raw patches: (N, 1, C)."""
-        query, key = self.query_projection(asked), self.key_projection(patches)
-        # one head, scale 1 / sqrt(C); under autocast the projections may come out less precise
-        found = F.scaled_dot_product_attention(query, key, patches.to(key.dtype))
-        return found.mean(dim=1, keepdim=True)
-
-    def _content(self, patches: torch.Tensor, side: int) -> torch.Tensor:
-        """What `compress` leaves of the patches: (N, content, C)."""
-        if self.compress == "all":
-            return patches
-        if self.compress == "mean":
-            return patches.mean(dim=1, keepdim=True)
-        cells = int(self.compress.partition(":")[2])
-        if cells > side:
-            raise ValueError(
-                f'compress="{self.compress}" wants {cells} cells a side, but the tower gives '
-                f"{side} patches a side. Choose a grid of at most {side}."
-            )
-        grid = patches.transpose(1, 2).unflatten(-1, (side, side))  # (N, C, side, side)
-        pooled = F.avg_pool2d(grid, side // cells)[..., :cells, :cells]  # stride equals kernel
-        return pooled.flatten(2).transpose(1, 2)
-
-
 class EmoLlamaPreTrainedModel(PreTrainedModel):
     """Base of both model classes: configuration, initialisation and what is supported."""
 
@@ -191,6 +95,8 @@ class EmoLlamaPreTrainedModel(PreTrainedModel):
     _no_split_modules = ["InstructBlipEncoderLayer", "InstructBlipQFormerLayer", "FaceInfoMining"]
     _skip_keys_device_placement = list(CACHE_NAMES)
     _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
     _supports_attention_backend = True
 
     @torch.no_grad()
@@ -215,7 +121,7 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
     def __init__(self, config: EmoLlamaConfig) -> None:
         super().__init__(config)
         has_frames = config.use_frame_tokens
-        self.vision_tower = _build_vision_tower(config) if has_frames else None
+        self.vision_tower = build_vision_tower(config) if has_frames else None
         self.frame_tokens = EmoLlamaFrameTokens(config) if has_frames else None
         has_face, has_fim = config.face_config is not None, config.num_face_tokens > 0
         self.face_model = FaceXFormerModel._from_config(config.face_config) if has_face else None
@@ -335,7 +241,7 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
 
         Returns:
             `BaseModelOutputWithPooling`: `last_hidden_state` of the tower (`None` where the model
-            has none) and, in `pooler_output`, a tuple of `(num_tokens_per_frame, D)`, one an image.
+            has none) and, in `pooler_output`, all tokens `(N, num_tokens_per_frame, D)`.
         """
         frames, vision, tokens = pixel_values.shape[0], ModelOutput(), []
         ids = _match_rows(qformer_input_ids, frames)
@@ -349,7 +255,7 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
             tokens.append(faces.to(tokens[0].dtype) if tokens else faces)
         return BaseModelOutputWithPooling(
             last_hidden_state=vision.get("last_hidden_state"),
-            pooler_output=tuple(torch.cat(tokens, dim=1)),
+            pooler_output=torch.cat(tokens, dim=1),  # (N, tokens, D)
             hidden_states=vision.get("hidden_states"),
             attentions=vision.get("attentions"),
         )
@@ -404,7 +310,7 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
             return_dict=True,
             **kwargs,
         )
-        videos = torch.stack(outputs.pooler_output).split(counts)
+        videos = outputs.pooler_output.split(counts)  # (frames, tokens, D) each
         outputs.pooler_output = tuple(video.flatten(0, 1) for video in videos)
         return outputs
 
@@ -526,7 +432,7 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
         """Put visual tokens in the placeholders' stead; also give them as one tensor a kind."""
         token_ids = {"image": self.config.image_token_id, "video": self.config.video_token_id}
         features = {
-            kind: torch.cat(tuple(output.pooler_output)).to(inputs_embeds)  # (n_tokens, D)
+            kind: _join(output.pooler_output).to(inputs_embeds)  # (n_tokens, D)
             for kind, output in encoded.items()
         }
         masks = {
@@ -740,20 +646,18 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
         return labels.masked_fill(is_image | is_video, -100)
 
 
-def _build_vision_tower(config: EmoLlamaConfig) -> PreTrainedModel:
-    """Any tower by configuration. EVA gives what its last block gives: no norm after it."""
-    if not isinstance(config.vision_config, InstructBlipVisionConfig):
-        return build_encoder(config.vision_config)
-    tower = InstructBlipVisionModel._from_config(config.vision_config)
-    tower.post_layernorm = nn.Identity()
-    return tower
-
-
 def _either_cache(cache: Cache | None, past_key_values: Cache | None) -> Cache | None:
     """The cache by whichever name it came."""
     if cache is not None and past_key_values is not None:
         raise ValueError("Give the cache once, as cache or as past_key_values, not as both.")
     return past_key_values if cache is None else cache
+
+
+def _join(features: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
+    """Tokens of images or videos one after another: (n_tokens, D)."""
+    # One tensor is not taken apart: its number of images stays free when a graph is exported.
+    is_tensor = isinstance(features, torch.Tensor)
+    return features.flatten(0, 1) if is_tensor else torch.cat(tuple(features))
 
 
 def _is_trainable(module: nn.Module) -> bool:

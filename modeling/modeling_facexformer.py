@@ -296,7 +296,8 @@ class FaceXFormerModel(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image",)
     _no_split_modules = ["FaceXFormerFusion", "FaceXFormerDecoderLayer"]
-    _supports_sdpa = True
+    # Its own attention is PyTorch's, which picks a kernel by itself; the rest is its backbone's.
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = True
 
     def __init__(self, config: FaceXFormerConfig) -> None:
         super().__init__(config)
@@ -462,7 +463,7 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     """
     model_class = MODEL_MAPPING.get(type(config), None)
     if model_class is None or model_class._supports_sdpa:
-        return AutoModel.from_config(config)
+        return AutoModel.from_config(config, attn_implementation=_attention(model_class, config))
     model = AutoModel.from_config(config, attn_implementation="eager")
     model._supports_sdpa = model._supports_flash_attn = model._supports_flex_attn = True
     for module in model.modules():
@@ -470,6 +471,16 @@ def build_encoder(config: PreTrainedConfig) -> PreTrainedModel:
         if isinstance(module, nn.BatchNorm2d) and (module.momentum or 0) > 0.5:
             module.momentum = BATCH_NORM_MOMENTUM
     return model
+
+
+def _attention(model_class: type[PreTrainedModel] | None, config: PreTrainedConfig) -> str | None:
+    """What was asked for, or PyTorch's where the encoder lacks it (Swin: flex and flash)."""
+    wanted = config._attn_implementation
+    if model_class is None or wanted is None:
+        return wanted
+    lacks_flash = wanted.startswith("flash") and not model_class._supports_flash_attn
+    lacks_flex = wanted.startswith("flex") and not model_class._supports_flex_attn
+    return "sdpa" if lacks_flash or lacks_flex else wanted
 
 
 def _taps(config: PreTrainedConfig) -> tuple[list[int], list[int]]:

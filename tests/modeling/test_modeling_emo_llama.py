@@ -2,7 +2,11 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText
 
-from emo_llama.modeling import EmoLlamaConfig, EmoLlamaForConditionalGeneration
+from emo_llama.modeling import (
+    EmoLlamaConfig,
+    EmoLlamaForConditionalGeneration,
+    FaceXFormerModel,
+)
 from emo_llama.testing import tiny_config, tiny_face_config, tiny_model
 
 TEXT_START = 6  # the first ids are special tokens
@@ -117,7 +121,7 @@ def test_a_video_is_its_frames_one_after_another(model):
         ).pooler_output
     count = model.config.num_tokens_per_frame
     assert [len(video) for video in videos] == [2 * count, 3 * count]
-    torch.testing.assert_close(torch.cat(videos), torch.cat(images))
+    torch.testing.assert_close(torch.cat(videos), images.flatten(0, 1))
 
 
 def test_an_image_and_a_video_in_one_prompt(model):
@@ -426,6 +430,59 @@ def test_sdpa_equals_eager(conv_tower, tmp_path):
         sdpa.set_attn_implementation("eager")
         assert torch.equal(sdpa(**inputs).logits, expected)
     sdpa.set_attn_implementation("sdpa")
+
+
+@pytest.mark.parametrize("backbone", ["regnet", "swin"])
+def test_flex_attention_reaches_what_has_it(backbone, tmp_path):
+    """Its kernel is compiled for minutes on a CPU, so that nothing is computed here."""
+    swin = {"model_type": "swin", "image_size": 64, "embed_dim": 8, "depths": [1, 1, 1, 1]}
+    swin |= {"num_heads": [1, 1, 2, 2], "window_size": 2}
+    options = {"backbone_config": swin} if backbone == "swin" else {}
+    tiny_model(tiny_config(face_config=tiny_face_config(**options))).save_pretrained(tmp_path)
+    model = AutoModel.from_pretrained(tmp_path, attn_implementation="flex_attention").model
+    for part in (model.language_model, model.vision_tower, model.frame_tokens.qformer):
+        assert part.config._attn_implementation == "flex_attention"
+    if backbone == "swin":
+        assert model.face_model.backbone.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("model_class", [EmoLlamaForConditionalGeneration, FaceXFormerModel])
+def test_flash_attention_may_be_asked_for(model_class):
+    assert model_class._supports_flash_attn
+
+
+class ImageFeatures(torch.nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model.model
+
+    def forward(self, pixel_values, *rest):
+        return self.model.get_image_features(pixel_values, *rest, return_dict=True).pooler_output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("conv_tower", [False, True])
+def test_the_image_path_is_exported_for_any_number_of_images(conv_tower):
+    features = ImageFeatures(tiny_model(tiny_config(conv_tower=conv_tower, compress="grid:2")))
+
+    def inputs(count):
+        ids = torch.randint(4, 90, (count, 5), generator=torch.Generator().manual_seed(count))
+        faces = pictures(count, seed=1, size=FACE_SIZE)
+        return pictures(count), ids, torch.ones_like(ids), faces
+
+    rows = {0: torch.export.Dim.DYNAMIC}
+    with torch.no_grad():
+        program = torch.export.export(features, inputs(3), dynamic_shapes=(rows, (rows,) * 3))
+        for count in (2, 3, 5):
+            expected = features(*inputs(count))
+            graph = program.module()(*inputs(count))
+            torch.testing.assert_close(graph, expected, atol=1e-5, rtol=0)
+    attentions = [
+        node.args[0].meta["val"].ndim
+        for node in program.graph.nodes
+        if "scaled_dot_product_attention" in str(node.target)
+    ]
+    assert set(attentions) == {4}  # ONNX has no other
 
 
 def test_saved_as_safetensors_and_loaded_by_the_auto_classes(model, tmp_path):
