@@ -94,7 +94,7 @@ class FaceXFormerMLP(nn.Module):
 class FaceXFormerMixer(nn.Conv2d):
     """A 1x1 convolution over several maps of one width, joined deepest first on the finest grid."""
 
-    def forward(self, feature_maps: list[torch.Tensor]) -> torch.Tensor:
+    def forward(self, *feature_maps: torch.Tensor) -> torch.Tensor:
         """Maps (B, h_i, w_i, d), finest first -> (B, d, h_0, w_0)."""
         # The reference upsamples each map, joins them and mixes them. All of that is linear, so
         # each map is mixed on its own, small grid. The weight is read here and not by a caller:
@@ -120,10 +120,10 @@ class FaceXFormerFusion(nn.Module):
     def forward(self, feature_maps: list[torch.Tensor]) -> torch.Tensor:
         """Four maps (B, C_i, h_i, w_i), finest first -> (B, d, h_0, w_0)."""
         return self.fuse(
-            [
+            *(
                 projection(feature_map.permute(0, 2, 3, 1))  # (B, h_i, w_i, d)
                 for projection, feature_map in zip(self.projections, feature_maps, strict=True)
-            ]
+            )
         )
 
 
