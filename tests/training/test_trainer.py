@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset
 from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file
+from trl import SFTConfig
 
 from emo_llama.cli import main
 from emo_llama.errors import UsageError
@@ -20,7 +21,7 @@ from emo_llama.training.data.collator import CLASSES, InstructionCollator, Shown
 from emo_llama.training.data.instructions import InstructionData
 from emo_llama.training.parts import switch_parts
 from emo_llama.training.recipe import parse_recipe
-from emo_llama.training.trainer import ExpressionHead
+from emo_llama.training.trainer import ExpressionHead, InstructionTrainer
 
 
 def first_loss(tmp_path):
@@ -125,6 +126,59 @@ def test_a_checkpoint_of_other_weights_is_named(recipe, tmp_path, capsys):
     words = ["--resume", "--frozen", "vision_tower", "face_model", "language_model"]
     assert main(["train", "--config", recipe(max_steps=6), *words]) == 2
     assert "of other weights than this run trains" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_placeholders_are_learned_neither_from_pictures_nor_from_clips(ferplus_build, tmp_path):
+    """Through TRL's trainer with its own default, the loss on every token of the conversation."""
+    rows = InstructionData(ferplus_build[0]).rows(0.0, 0).select(range(4))
+    clip = rows[0] | {"images": rows[0]["images"] * 3}
+    shown = Dataset.from_list([*rows, clip], features=rows.features).with_transform(ShownRows())
+    model, processor = tiny_model(), tiny_processor()
+    placeholders = [processor.image_token_id, processor.video_token_id]
+    settings = SFTConfig(
+        output_dir=str(tmp_path),
+        max_steps=8,
+        per_device_train_batch_size=5,
+        learning_rate=1e-2,
+        max_length=None,
+        remove_unused_columns=False,
+        report_to="none",
+        save_strategy="no",
+        bf16=False,
+        use_cpu=True,
+    )
+    assert settings.assistant_only_loss is False
+    collator = InstructionCollator(processor=processor, max_length=None)
+    trainer = InstructionTrainer(
+        model=model,
+        args=settings,
+        data_collator=collator,
+        train_dataset=shown,
+        processing_class=processor,
+    )
+    batch = collator([shown[index] for index in range(5)])
+    batch.pop(CLASSES)
+    ids = batch["input_ids"]
+    is_placeholder = torch.isin(ids, torch.tensor(placeholders))
+    assert (ids == placeholders[0]).any() and (ids == placeholders[1]).any()
+
+    def log_probabilities():
+        """Of every token at every position, (B, T - 1, V), by the model as it is."""
+        hidden = model.model(**{k: v for k, v in batch.items() if k != "labels"})[0]
+        return model.lm_head(hidden[:, :-1]).float().log_softmax(-1)
+
+    with torch.no_grad():
+        before = log_probabilities()
+        counted = (batch["attention_mask"].bool() & ~is_placeholder)[:, 1:]
+        right = before.gather(-1, ids[:, 1:, None])[..., 0]
+        loss = trainer.compute_loss(model.train(), dict(batch))
+    assert float(loss) == pytest.approx(-float(right[counted].mean()), rel=0.05)
+    trainer.train()
+    with torch.no_grad():
+        after = log_probabilities()
+    assert after.gather(-1, ids[:, 1:, None])[..., 0][counted].mean() > right[counted].mean() + 0.5
+    assert (after[..., placeholders].mean((0, 1)) < before[..., placeholders].mean((0, 1))).all()
 
 
 def test_stills_and_clips_share_a_batch(ferplus_build):

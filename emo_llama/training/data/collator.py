@@ -24,6 +24,9 @@ __all__ = ["CLASSES", "EpochOfRows", "InstructionCollator", "ShownRows", "with_l
 CLASSES = "expression_labels"
 """Input of the trainer: the class of each still, then of each frame of the clips."""
 
+IGNORED = -100
+"""Label of a token that PyTorch's cross-entropy leaves out."""
+
 
 class ShownRows:
     """A transform of `datasets.Dataset.with_transform`: built rows as conversations.
@@ -113,7 +116,10 @@ def with_leads(rows: Dataset, leads: Sequence[str]) -> Dataset:
 
 
 class InstructionCollator(DataCollatorForVisionLanguageModeling):
-    """TRL's collator, which also passes on the classes of rows that have one."""
+    """TRL's collator, which passes on the classes of rows and takes no placeholder for a label.
+
+    TRL's loss goes past the model's own `forward`, which would leave placeholders out.
+    """
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         """Rows of [`ShownRows`] -> the model's inputs, and a class for each of its pictures."""
@@ -125,6 +131,9 @@ class InstructionCollator(DataCollatorForVisionLanguageModeling):
             for _ in row["messages"][0]["content"][0]["video"]
         ]
         batch = super().torch_call(examples)
+        # a placeholder stands for a picture; it is nothing that an answer could say
+        for token_id in (self.processor.image_token_id, self.processor.video_token_id):
+            batch["labels"].masked_fill_(batch["input_ids"] == token_id, IGNORED)  # (B, T)
         if stills or frames:  # the model reads stills first, then the frames of clips
             batch[CLASSES] = torch.tensor([*stills, *frames])
         return batch
