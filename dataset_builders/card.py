@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
+from huggingface_hub import DatasetCardData
 
 from emo_llama.dataset_builders.base import CONFIGS, ExpressionBuilder
 from emo_llama.dataset_builders.schema import Annotator
@@ -119,16 +119,16 @@ def _front_matter(name: str, counts: Counts, digest: str) -> str:
     rows = sum(split["written"] for split in counts[CONFIGS[0]].values())
     sizes = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M")
     size = sizes[sum(rows >= bound for bound in (1_000, 10_000, 100_000))]
-    head = {
-        "pretty_name": f"EMO-LLaMA instructions from {name}",
-        "language": ["en"],
-        "license": "other",
-        "task_categories": ["image-text-to-text", "image-classification"],
-        "tags": ["facial-expression-recognition", "instruction-tuning"],
-        "size_categories": [size],
-        "configs": configs,
-    }
-    return f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n"
+    head = DatasetCardData(
+        pretty_name=f"EMO-LLaMA instructions from {name}",
+        language=["en"],
+        license="other",
+        task_categories=["image-text-to-text", "image-classification"],
+        tags=["facial-expression-recognition", "instruction-tuning"],
+        size_categories=[size],
+        configs=configs,
+    )
+    return f"---\n{head.to_yaml()}\n---\n"
 
 
 def _paper_row(builder: ExpressionBuilder, counts: Counts) -> str:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from datasets import Features
 from datasets.arrow_writer import ParquetWriter
 from datasets.exceptions import DatasetGenerationError
+from huggingface_hub import DatasetCard
 
 from emo_llama.dataset_builders.base import Item
 from emo_llama.dataset_builders.build import REPORT, BuildOptions, make_builder
@@ -53,9 +54,11 @@ def strip_pictures(folder: str | Path, out: str | Path) -> None:
         _strip_shard(shard, target)
     report.pop("sha256", None)
     (partial / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
-    text = (folder / "README.md").read_text(encoding="utf-8")
-    text = text.replace("description: sha256", "description: without pictures, of sha256")
-    (partial / "README.md").write_text(text + _HOW_TO_JOIN, encoding="utf-8")
+    card = DatasetCard((folder / "README.md").read_text(encoding="utf-8"))
+    for config in card.data.configs:
+        config["description"] = f"without pictures, of {config['description']}"
+    card.text += _HOW_TO_JOIN
+    card.save(partial / "README.md")
     partial.replace(out)
 
 

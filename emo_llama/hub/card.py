@@ -5,21 +5,23 @@ for. Measured numbers belong into the card that a training run writes.
 """
 
 from string import Template
+from typing import Any
+
+from huggingface_hub import ModelCardData
 
 from emo_llama.modeling import EmoLlamaConfig
 
-__all__ = ["model_card"]
+__all__ = ["MODEL_FACTS", "model_card"]
+
+MODEL_FACTS: dict[str, Any] = {
+    "library_name": "transformers",
+    "pipeline_tag": "image-text-to-text",
+    "tags": ["emo-llama", "facial-expression-recognition", "custom_code"],
+}
+"""What the Hub is told of every model of this project."""
 
 _CARD = Template(
-    """---
-library_name: transformers
-pipeline_tag: image-text-to-text
-tags:
-- emo-llama
-- facial-expression-recognition
-- custom_code
----
-
+    """
 # $name
 
 An EMO-LLaMA model: it names the facial expression of a person in an image or video and says what
@@ -100,7 +102,8 @@ def model_card(name: str, config: EmoLlamaConfig, num_parameters: int) -> str:
     ```
     """
     face = config.face_config
-    return _CARD.substitute(
+    head = ModelCardData(**MODEL_FACTS)
+    body = _CARD.substitute(
         name=name,
         parameters=f"{num_parameters:,}",
         vision=config.vision_config.model_type,
@@ -110,3 +113,4 @@ def model_card(name: str, config: EmoLlamaConfig, num_parameters: int) -> str:
         compress=f"compress {config.compress}",
         labels=", ".join(config.id2label[index] for index in sorted(config.id2label)),
     )
+    return f"---\n{head.to_yaml()}\n---\n{body}"

@@ -10,27 +10,26 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import numpy as np
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from trl import SFTConfig
 
 from emo_llama.dataset_builders.build import BUILDERS
 from emo_llama.dataset_builders.build import REPORT as DATA_REPORT
 from emo_llama.evaluation.report import versions
+from emo_llama.hub.card import MODEL_FACTS
 from emo_llama.loading import load_model
 from emo_llama.modeling import EmoLlamaForConditionalGeneration
 from emo_llama.training.arguments import RecipeArguments
 
-_CARD = Template(
-    """---
-library_name: transformers
-pipeline_tag: image-text-to-text
-license: other
-license_name: mixed-see-card
-tags:
-- emo-llama
-- facial-expression-recognition
-- custom_code
----
+METRICS = (
+    ("war", "accuracy", "accuracy (WAR)"),
+    ("uar", "recall", "mean recall (UAR)"),
+    ("macro_f1", "f1", "macro F1"),
+)
 
+_CARD = Template(
+    """
 # EMO-LLaMA, $title
 
 Names the facial expression of a person in an image or video, gives calibrated probabilities and
@@ -85,9 +84,9 @@ these numbers are optimistic; the test split was not touched.""",
     "data": """\
 - Data: FERPlus training faces (majority rule for instructions, vote distributions for the face
   network; exact repeats of held-out pictures left out) and, for age, gender, race and landmarks,
-  40,000 training faces of FairFace (Karkkainen and Joo, 2019). Landmarks come from mediapipe's
+  ${fairface}training faces of FairFace (Karkkainen and Joo, 2019). Landmarks come from mediapipe's
   face mesh.
-- Recipe: `recipes/tiny.yaml`, seed $seed, vision tower `$tower`, face info mining `$switch`.""",
+- Made from nothing: seed $seed, vision tower `$tower`, face info mining `$switch`.""",
     "licences": """\
 The code is Apache-2.0. The weights were learned from FER2013 images, which carry no open licence
 (research benchmark; the FERPlus votes are MIT), and from FairFace (CC BY 4.0): use them for
@@ -151,14 +150,40 @@ def write_card(
         if recipe.prior_correction
         else ""
     )
-    values["minutes"] = _minutes(model_dir.parent)
+    values["minutes"], values["fairface"] = _minutes(model_dir.parent), _fairface(model_dir.parent)
     values |= {key: Template(part).substitute(values) for key, part in text.items()}
     values["scores"] = (
         "There was no validation split, so nothing was measured.\n"
         if report is None
         else _SCORES.substitute(values | _of_report(report))
     )
-    (model_dir / "README.md").write_text(_CARD.substitute(values), encoding="utf-8")
+    head = ModelCardData(
+        **MODEL_FACTS,
+        license="other",
+        license_name="mixed-see-card",
+        model_name=f"EMO-LLaMA, {values['title']}",
+        eval_results=None if report is None else _eval_results(values["source"], report),
+    )
+    ModelCard(f"---\n{head.to_yaml()}\n---\n{_CARD.substitute(values)}").save(
+        model_dir / "README.md"
+    )
+
+
+def _eval_results(source: str, report: dict[str, Any]) -> list[EvalResult]:
+    """The scores as the Hub shows them beside a model."""
+    return [
+        EvalResult(
+            task_type="image-classification",
+            task_name="Facial expression recognition",
+            dataset_type=source,
+            dataset_name=source,
+            dataset_split="validation",
+            metric_type=kind,
+            metric_name=name,
+            metric_value=round(report[key], 4),
+        )
+        for key, kind, name in METRICS
+    ]
 
 
 def _of_data(data: Path) -> dict[str, Any]:
@@ -206,6 +231,15 @@ def _minutes(work_dir: Path) -> str:
     times = work_dir / "minutes.json"
     known = json.loads(times.read_text(encoding="utf-8")) if times.is_file() else {}
     return ", ".join(f"{part} {value:.0f}" for part, value in known.items()) or "not noted"
+
+
+def _fairface(work_dir: Path) -> str:
+    """How many faces of FairFace were read here; empty where encoders of another run were taken."""
+    table = work_dir / "landmarks-fairface.npz"
+    if not table.is_file():
+        return ""
+    with np.load(table) as arrays:
+        return f"{len(arrays['row_index']):,} "
 
 
 def _public_name(start: str | Path | None) -> str:

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 from datasets import load_dataset
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from emo_llama.annotate.template import TemplateAnnotator
@@ -47,6 +48,16 @@ def test_train_teaches_what_is_not_frozen(recipe, tmp_path):
     assert any(".language_model." in name for name in changed)
     card = (out / "README.md").read_text()
     assert card.count("| happiness |") == 1 and "(`prior_correction: 0.5`)" in card
+    assert "FairFace" not in card and "tiny.yaml" not in card
+    head = ModelCard(card).data
+    found = {result.metric_type: result.metric_value for result in head.eval_results}
+    report = json.loads((out / "validation.json").read_text())
+    assert found == {
+        "accuracy": round(report["war"], 4),
+        "recall": round(report["uar"], 4),
+        "f1": round(report["macro_f1"], 4),
+    }
+    assert (head.library_name, head.license_name) == ("transformers", "mixed-see-card")
     assert json.loads((out / "validation.json").read_text())["n"] == 8
     model, _ = load_model(out)
     assert 0.25 <= model.config.label_temperature <= 8
