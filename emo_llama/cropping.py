@@ -6,7 +6,6 @@ from functools import lru_cache
 
 from PIL import Image
 
-from emo_llama.boxes import clip
 from emo_llama.faces import FaceDetector, load_detector
 
 __all__ = ["FaceCropper"]
@@ -53,7 +52,7 @@ class FaceCropper:
         crops = []
         for place, image in enumerate(images):
             nearest = min(seen, key=lambda other: abs(other - place))
-            left, top, right, bottom = clip(found[nearest][0].crop, image.size)
+            left, top, right, bottom = found[nearest][0].crop
             crops.append(image.crop((round(left), round(top), round(right), round(bottom))))
         return crops
 

@@ -45,6 +45,10 @@ class MediaError(EmoLlamaError, ValueError):
     """An image or video that cannot be read."""
 
 
+class ScoreError(EmoLlamaError, ArithmeticError):
+    """A score of the model that is no finite number, so that it says nothing."""
+
+
 class DataFormatError(EmoLlamaError, ValueError):
     """A data set file whose content is not what its format promises."""
 

@@ -7,20 +7,18 @@ business. Nothing here is downloaded: mediapipe carries its models, scikit-image
 """
 
 import logging
-import os
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from emo_llama.boxes import Box, Framing, area, clip, overlap
-from emo_llama.errors import MissingDependencyError, UsageError, require
+from emo_llama.errors import MissingDependencyError, UsageError
+from emo_llama.mediapipe_graphs import MediapipeGraph
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +55,7 @@ class Detection:
         score (`float`, *optional*):
             The detector's confidence in [0, 1]; `None` where it gives none.
         crop (`tuple[float, float, float, float]`):
-            The canonical square around the face, xyxy, pixels; it may reach beyond the image.
+            The canonical square around the face, xyxy, pixels, cut off where the image ends.
     """
 
     box: Box
@@ -66,7 +64,7 @@ class Detection:
 
 
 class FaceDetector(Protocol):
-    """Anything that finds faces in an RGB image. One detector serves one thread."""
+    """Anything that finds faces in an RGB image, for several threads as for one."""
 
     def detect(self, image: Image.Image) -> list[Detection]:
         """Find the faces, largest first."""
@@ -122,17 +120,14 @@ class MediapipeDetector:
     whole_score, tile_score = 0.65, 0.8
 
     def __init__(self, min_score: float = 0.5) -> None:
-        solutions = _mediapipe_solutions()
-        blank = np.zeros((64, 64, 3), dtype=np.uint8)
-        with _quiet_stderr():
-            self.models = {
-                name: solutions.face_detection.FaceDetection(
-                    model_selection=number, min_detection_confidence=min_score
-                )
-                for number, name in enumerate(("mediapipe-near", "mediapipe-far"))
-            }
-            for model in self.models.values():
-                model.process(blank)  # the native library prints its greetings now, or never
+        self.models = {
+            name: MediapipeGraph(
+                "face_detection.FaceDetection",
+                model_selection=number,
+                min_detection_confidence=min_score,
+            )
+            for number, name in enumerate(("mediapipe-near", "mediapipe-far"))
+        }
 
     def detect(self, image: Image.Image) -> list[Detection]:
         """Find the faces of an image.
@@ -252,7 +247,7 @@ def merge_detections(detections: Sequence[Detection]) -> list[Detection]:
 
 
 class FaceMesh:
-    """mediapipe's face mesh, reduced to the common 68 landmarks. One mesh serves one thread.
+    """mediapipe's face mesh, reduced to the common 68 landmarks.
 
     Raises:
         MissingDependencyError: mediapipe is not installed.
@@ -261,12 +256,12 @@ class FaceMesh:
     working_side = 192  # the mesh model's own input
 
     def __init__(self) -> None:
-        solutions = _mediapipe_solutions()
-        with _quiet_stderr():
-            self.mesh = solutions.face_mesh.FaceMesh(
-                static_image_mode=True, max_num_faces=1, min_detection_confidence=0.3
-            )
-            self.mesh.process(np.zeros((64, 64, 3), dtype=np.uint8))
+        self.mesh = MediapipeGraph(
+            "face_mesh.FaceMesh",
+            static_image_mode=True,
+            max_num_faces=1,
+            min_detection_confidence=0.3,
+        )
 
     def landmarks(self, image: Image.Image, border: int = 24) -> np.ndarray | None:
         """Find the landmarks of the one face that fills an image.
@@ -317,31 +312,9 @@ def _shared_mesh() -> FaceMesh:
     return FaceMesh()
 
 
-def _mediapipe_solutions() -> Any:
-    """Import mediapipe without its notices."""
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    # Raised inside mediapipe 0.10.14 at every first detection, about its own use of protobuf.
-    warnings.filterwarnings("ignore", message="SymbolDatabase.GetPrototype", category=UserWarning)
-    with _quiet_stderr():
-        return require("mediapipe", extra="faces").solutions
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Silence what a native library writes to the process's stderr, which Python cannot filter."""
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
-
-
 def _detection(box: Box, score: float | None, framing: Framing, size: tuple[int, int]) -> Detection:
     """Clip a box to the image and frame the face."""
-    return Detection(clip(box, size), score, framing.apply(box))
+    return Detection(clip(box, size), score, clip(framing.apply(box), size))
 
 
 def _small_side(detections: Sequence[Detection]) -> float:

@@ -12,7 +12,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from transformers import GenerationConfig
 
-from emo_llama.errors import ModelNotFoundError
+from emo_llama.errors import ModelNotFoundError, UsageError
 from emo_llama.modeling import (
     EmoLlamaConfig,
     EmoLlamaForConditionalGeneration,
@@ -38,7 +38,10 @@ _MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model", "READM
 
 
 def load_model(
-    source: str | os.PathLike | None = None, **options: Any
+    source: str | os.PathLike | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    device_map: str | dict[str, Any] | None = None,
 ) -> tuple[EmoLlamaForConditionalGeneration, EmoLlamaProcessor]:
     """Load a model and its processor with the installed code; nothing in a folder is run.
 
@@ -50,23 +53,35 @@ def load_model(
         source (`str` or `PathLike`, *optional*):
             A folder, or a Hub repository such as `"team/name"`. The embedded model by default;
             only a Hub repository needs the network.
-        options (`dict`, *optional*):
-            For the model's `from_pretrained`: `dtype`, `device_map` and so on.
+        device (`str` or `torch.device`, *optional*):
+            Where the model goes; to the GPU, where there is one, by default.
+        dtype (`str` or `torch.dtype`, *optional*):
+            Type of the weights, as `"bfloat16"`; that of the checkpoint, by default.
+        device_map (`str` or `dict`, *optional*):
+            Where each part of the model goes, as accelerate takes it, in place of `device`.
 
     Returns:
-        `tuple[EmoLlamaForConditionalGeneration, EmoLlamaProcessor]`: On the CPU, unless
-        `device_map` says otherwise.
+        `tuple[EmoLlamaForConditionalGeneration, EmoLlamaProcessor]`: Ready to use.
 
     Raises:
         ModelNotFoundError: The folder or repository holds no model of this project, or one that
             is damaged or not to be trusted.
+        UsageError: There is no such device or type.
     """
+    options: dict[str, Any] = {} if dtype is None else {"dtype": find_dtype(dtype)}
+    if device_map is None:
+        place = find_device(device)
+    else:
+        if device is not None:
+            raise UsageError("Expected device or device_map, got both. Leave one out.")
+        options["device_map"], place = device_map, None
     folder = find_model(source)
     _check_folder(folder)
     check_files(folder)
     check_settings(folder, tensor_shapes(weight_files(folder)))
     with _told(folder):
-        return _load(folder, options)
+        model, processor = _load(folder, options)
+    return (model if place is None else model.to(place)), processor
 
 
 def read_config(folder: Path) -> EmoLlamaConfig:
@@ -182,6 +197,53 @@ def find_model(model: str | os.PathLike | None = None) -> Path:
             "and processor_config.json, as save_pretrained and emo-llama train write it."
         )
     return folder
+
+
+def find_device(name: str | torch.device | None) -> torch.device:
+    """The device that a model shall run on.
+
+    Args:
+        name (`str` or `torch.device`, *optional*):
+            As `"cpu"`, `"cuda"` or `"cuda:1"`; `None`: the GPU, where there is one.
+
+    Returns:
+        `torch.device`: The device, which is there.
+
+    Raises:
+        UsageError: There is no such device here.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        found = torch.cuda.device_count()
+        raise UsageError(
+            f"device {str(name)!r} cannot be used here ({_first_line(error)}). PyTorch "
+            f"{torch.__version__} sees {found} CUDA device{'s' * (found != 1)}: name cpu"
+            f"{' or cuda' * bool(found)}, or install a PyTorch built for your device."
+        ) from error
+    return device
+
+
+def find_dtype(name: str | torch.dtype) -> torch.dtype:
+    """The type of weights that is meant.
+
+    Args:
+        name (`str` or `torch.dtype`):
+            As `"float32"`, `"bfloat16"` or `torch.float16`.
+
+    Returns:
+        `torch.dtype`: A floating-point type.
+
+    Raises:
+        UsageError: There is no such type.
+    """
+    dtype = getattr(torch, name, None) if isinstance(name, str) else name
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise UsageError(f"Expected a dtype such as float32, bfloat16 or float16, got {name!r}.")
+    return dtype
 
 
 def _download(repository: str) -> Path:

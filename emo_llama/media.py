@@ -21,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 
 from emo_llama.errors import EmoLlamaError, InputNotFoundError, MediaError, UsageError, require
 from emo_llama.metadata import without_metadata
+from emo_llama.sources import Source, plain_source
 
 if TYPE_CHECKING:  # transformers takes seconds to import, and finding files needs none of it
     from emo_llama.modeling.media_emo_llama import VideoFrame
@@ -43,9 +44,6 @@ MAX_ASPECT = 100  # a strip has no face, and pictures are padded to squares
 _TS_PACKET = 188  # bytes; each begins with the same byte
 
 
-Source = str | os.PathLike | bytes | Image.Image | np.ndarray
-
-
 class FoundMedia(NamedTuple):
     """What [`find_media`] found.
 
@@ -65,9 +63,9 @@ def read_image(source: Source) -> Image.Image:
     """Read one image as RGB, turned as its EXIF orientation says.
 
     Args:
-        source (`str`, `PathLike`, `bytes`, `PIL.Image.Image` or `np.ndarray`):
-            A file, its content, an opened image, or pixels (H, W), (H, W, 3) or (H, W, 4), uint8
-            or float in [0, 1].
+        source (`str`, `PathLike`, `bytes`, binary file, `dict`, `Image`, `np.ndarray` or `Tensor`):
+            A file, its content, an image of `datasets`, an opened image, or pixels (H, W),
+            (H, W, 3) or (H, W, 4), uint8 or float in [0, 1]; of a tensor also (C, H, W).
 
     Returns:
         `PIL.Image.Image`: The image, mode RGB, without metadata; transparent parts lie on white.
@@ -272,6 +270,7 @@ def _is_transport_stream(path: Path) -> bool:
 
 def _read(source: Source, max_pixels: int) -> tuple[Image.Image, float]:
     """An image and its scale, from whatever it is given as."""
+    source = plain_source(source, MAX_IMAGE_BYTES)
     if isinstance(source, np.ndarray):
         source = _image_from_array(source)
     if isinstance(source, Image.Image):
@@ -279,10 +278,6 @@ def _read(source: Source, max_pixels: int) -> tuple[Image.Image, float]:
             return _decode(source.copy(), "the image", max_pixels)
     if isinstance(source, bytes):
         return _read_stream(io.BytesIO(source), "the given bytes", max_pixels)
-    if not isinstance(source, (str, os.PathLike)):
-        raise UsageError(
-            f"Expected a path, bytes, a PIL image or a NumPy array, got {type(source).__name__}."
-        )
     path = check_file(source, MAX_IMAGE_BYTES)
     with path.open("rb") as stream:
         return _read_stream(stream, str(path), max_pixels)

@@ -5,19 +5,24 @@ the bare label, and conversation questions, which are answered in short sentence
 ours; that of the paper is not public.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from emo_llama.labels import ADJECTIVES
 
 __all__ = [
     "CATEGORY_VARIANTS",
+    "CLEAR",
     "CONVERSATION_VARIANTS",
     "FOLLOW_UPS",
     "answer_opening",
     "attribute_sentence",
     "category_question",
+    "clarity_sentence",
     "conversation_question",
     "led",
+    "opens_conversation",
+    "restate_clarity",
 ]
 
 CATEGORY_VARIANTS = (
@@ -43,6 +48,16 @@ FOLLOW_UPS = {
     "why": "Why does the person feel so?",
 }
 """Second turns of a conversation, by what they are about."""
+
+CLEAR = 0.8
+"""Share of the votes, or probability, from which on an expression is called clear."""
+
+RUNNER_UP = 0.2
+"""Share from which on another expression is named beside it: two votes of ten."""
+
+_CLARITY = re.compile(
+    r" *\b(the expression is (?:not very )?clear|it could also be seen as [^.:]+)\.", re.IGNORECASE
+)
 
 
 def category_question(labels: Sequence[str], kind: str = "image", variant: int = 0) -> str:
@@ -100,6 +115,82 @@ def answer_opening(label: str) -> str:
         `str`: For example `"The person looks happy"`.
     """
     return f"The person looks {ADJECTIVES.get(label, label)}"
+
+
+def clarity_sentence(shares: Mapping[str, float], label: str, runner_up: float = RUNNER_UP) -> str:
+    """How clear an expression is, by the spread of votes or probabilities over the labels.
+
+    Args:
+        shares (`Mapping[str, float]`):
+            The share of each label, in [0, 1], in the order of the label set.
+        label (`str`):
+            The expression.
+        runner_up (`float`, *optional*, defaults to `RUNNER_UP`):
+            Share from which on another label is named.
+
+    Returns:
+        `str`: One sentence: clear from a share of `CLEAR` on; else it names the runner-up, where
+        its share suffices.
+
+    Example:
+
+    ```python
+    >>> from emo_llama.prompts import clarity_sentence
+
+    >>> clarity_sentence({"fear": 0.54, "surprise": 0.41, "neutral": 0.05}, "fear")
+    'It could also be seen as surprised.'
+    ```
+    """
+    if shares[label] >= CLEAR:
+        return "The expression is clear."
+    rival = max((name for name in shares if name != label), key=shares.__getitem__)
+    if shares[rival] >= runner_up:
+        return f"It could also be seen as {ADJECTIVES.get(rival, rival)}."
+    return "The expression is not very clear."
+
+
+def restate_clarity(text: str, sentence: str, append: bool = False) -> str:
+    """Say in an answer how clear the expression is, in place of what the answer says of it.
+
+    Args:
+        text (`str`):
+            An answer.
+        sentence (`str`):
+            What [`clarity_sentence`] gives.
+        append (`bool`, *optional*, defaults to `False`):
+            Whether to add the sentence to an answer that says nothing of it; one that was cut off
+            within a sentence stays as it is.
+
+    Returns:
+        `str`: The answer with the sentence in the place of the first of its kind, and no other.
+    """
+    found = _CLARITY.search(text)
+    if found is None:
+        whole = append and text.endswith((".", "!", "?"))
+        return f"{text} {sentence}" if whole else text
+    if found[1][0].islower():  # behind a colon
+        sentence = sentence[0].lower() + sentence[1:]
+    before = text[: found.start()]
+    after = _CLARITY.sub("", text[found.end() :])
+    return f"{before}{' ' * bool(before)}{sentence}{after}"
+
+
+def opens_conversation(question: str) -> bool:
+    """Whether training asks a question about a picture first, and not behind another answer.
+
+    Args:
+        question (`str`):
+            A question.
+
+    Returns:
+        `bool`: `True` for the questions that ask for the expression, or give options in braces.
+    """
+    kinds = ("image", "video")
+    return "{" in question or any(
+        question.strip() == text.format(kind=kind)
+        for text in CONVERSATION_VARIANTS
+        for kind in kinds
+    )
 
 
 def attribute_sentence(age: str, gender: str, race: str) -> str:

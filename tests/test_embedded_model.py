@@ -4,14 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, ImageFilter
 from transformers import AutoTokenizer
 
 from emo_llama import EmotionRecognizer
 from emo_llama.cli import main
 from emo_llama.labels import FERPLUS
 from emo_llama.loading import EMBEDDED_MODEL
-from emo_llama.prompts import category_question, conversation_question
+from emo_llama.prompts import FOLLOW_UPS, category_question, clarity_sentence, conversation_question
 
 ROOT = Path(__file__).parents[1]
 PORTRAIT = ROOT / "emo_llama" / "assets" / "portrait.jpg"
@@ -47,8 +48,53 @@ def test_its_landmarks_lie_on_the_face(recognizer: EmotionRecognizer) -> None:
     assert mouth == pytest.approx((224, 148), abs=12)
 
 
-def test_a_part_of_the_face_can_be_asked_about(recognizer: EmotionRecognizer) -> None:
-    assert "mouth" in recognizer.ask(PORTRAIT, "What does the mouth show?").lower()
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        (FOLLOW_UPS["eyes"], "The eyes are narrow."),
+        (FOLLOW_UPS["mouth"], "The mouth corners are raised and the mouth is open."),
+        (FOLLOW_UPS["brows"], "The brows are level."),
+        (FOLLOW_UPS["sure"], "The expression is clear. A picture shows a look, not a feeling."),
+    ],
+)
+def test_each_question_is_answered_by_what_it_asks_for(
+    recognizer: EmotionRecognizer, question: str, answer: str
+) -> None:
+    """A broad smile: narrow eyes, raised corners. Training asks these as second turns."""
+    assert recognizer.ask(PORTRAIT, question) == answer
+
+
+def test_the_cause_of_a_feeling_is_not_made_up(recognizer: EmotionRecognizer) -> None:
+    assert "does not show the cause" in recognizer.ask(PORTRAIT, FOLLOW_UPS["why"])
+
+
+def test_earlier_turns_are_heard(recognizer: EmotionRecognizer) -> None:
+    turns = [(FOLLOW_UPS["why"], "The picture does not show the cause.")]
+    asked = recognizer.ask(PORTRAIT, FOLLOW_UPS["mouth"], history=turns)
+    assert asked != recognizer.ask(PORTRAIT, FOLLOW_UPS["mouth"], history=[])
+
+
+def test_no_sentence_contradicts_its_number(recognizer: EmotionRecognizer) -> None:
+    """From the portrait's smile to a face that shows nothing, the words follow the numbers."""
+    face = Image.open(PORTRAIT).convert("RGB").crop((170, 70, 280, 180))
+    blurred = face.filter(ImageFilter.GaussianBlur(9))
+    whole = EmotionRecognizer(recognizer.model, recognizer.processor)
+    closings = set()
+    for share in (0.0, 0.5, 0.65, 0.75, 0.85, 1.0):
+        (seen,) = whole(Image.blend(face, blurred, share)).faces
+        closing = clarity_sentence(seen.probabilities, seen.label)
+        assert seen.text.endswith(closing)
+        assert seen.text.lower().count("could also be seen") + seen.text.count("clear.") == 1
+        assert ("The expression is clear." in seen.text) == (seen.confidence >= 0.8)
+        closings.add(closing)
+    assert len(closings) > 1
+
+
+def test_it_loads_in_half_precision(recognizer: EmotionRecognizer) -> None:
+    half = EmotionRecognizer.from_pretrained(device="cpu", dtype="bfloat16", detector="none")
+    assert half.model.dtype == torch.bfloat16
+    face = Image.open(PORTRAIT).convert("RGB").crop((170, 70, 280, 180))
+    assert half.recognize(face, describe=False).faces[0].label == "happiness"
 
 
 def test_one_face_gives_the_same_in_any_batch(recognizer: EmotionRecognizer) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emo_llama import faces
+from emo_llama import faces, mediapipe_graphs
 from emo_llama.boxes import Framing, clip, grow, intersection_over_union, overlap
 from emo_llama.errors import MissingDependencyError, UsageError
 from emo_llama.faces import CascadeDetector, Detection, load_detector, merge_detections
@@ -89,7 +89,7 @@ def test_auto_falls_back_to_the_cascade(monkeypatch: pytest.MonkeyPatch) -> None
     def broken() -> None:
         raise MissingDependencyError("libGL.so.1: cannot open shared object file")
 
-    monkeypatch.setattr(faces, "_mediapipe_solutions", broken)
+    monkeypatch.setattr(mediapipe_graphs, "_mediapipe_solutions", broken)
     assert isinstance(load_detector("auto"), CascadeDetector)
     if find_spec("mediapipe"):
         with pytest.raises(MissingDependencyError):

@@ -16,9 +16,11 @@ from emo_llama.annotate.landmarks import LandmarkSource
 from emo_llama.dataset_builders.schema import ExpressionRecord, Message
 from emo_llama.labels import ADJECTIVES
 from emo_llama.prompts import (
+    CLEAR,
     CONVERSATION_VARIANTS,
     FOLLOW_UPS,
     answer_opening,
+    clarity_sentence,
     conversation_question,
 )
 
@@ -63,9 +65,6 @@ FACTS = 3
 VERSION = "1"
 """Of the sentences; stands in every built folder."""
 
-CLEAR = 0.8
-"""Share of the votes from which on an expression is called clear."""
-
 
 def evidence(label: str, geometry: FaceGeometry) -> list[str]:
     """What the face shows, the usual signs of the label first.
@@ -101,14 +100,10 @@ def clarity(record: ExpressionRecord) -> str:
     """
     if not record.votes:
         return ""
+    total = sum(record.votes)
     counts = dict(zip(record.vote_names, record.votes, strict=True))
-    if counts[record.label] >= CLEAR * sum(counts.values()):
-        return "The expression is clear."
-    rivals = [name for name in record.labels if name != record.label]
-    runner_up = max(rivals, key=counts.__getitem__)
-    if counts[runner_up] > 1:
-        return f"It could also be seen as {ADJECTIVES.get(runner_up, runner_up)}."
-    return "The expression is not very clear."
+    shares = {name: counts[name] / total for name in record.labels}
+    return clarity_sentence(shares, record.label, runner_up=2 / total)
 
 
 class TemplateAnnotator:

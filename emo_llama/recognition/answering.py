@@ -4,15 +4,30 @@ Writes the prompt of one question about one picture, prepares it for a batch of 
 generates. Everything that reaches the model at inference, label scoring too, is prepared here.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
 
 from emo_llama.boxes import Box
+from emo_llama.errors import UsageError
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
-from emo_llama.prompts import answer_opening, conversation_question, led
+from emo_llama.prompts import (
+    answer_opening,
+    clarity_sentence,
+    conversation_question,
+    led,
+    opens_conversation,
+    restate_clarity,
+)
+
+Turns = Sequence[tuple[str, str]]
+"""Questions and their answers, in order."""
+
+Key = TypeVar("Key", bound=Hashable)
+
+MAX_CHARACTERS = 4_000  # of a question
 
 
 class Answerer:
@@ -45,6 +60,7 @@ class Answerer:
         opening: str = "",
         batch_size: int = 32,
         leads: Sequence[str] | None = None,
+        history: Sequence[Turns] | None = None,
     ) -> list[str]:
         """Answer one question about each of many pictures.
 
@@ -61,57 +77,110 @@ class Answerer:
             batch_size (`int`, *optional*, defaults to 32):
                 Pictures in one pass.
             leads (`Sequence[str]`, *optional*):
-                A sentence for each picture that stands before the question, or an empty one.
+                A sentence for each picture that stands before the first question, or an empty one.
+            history (`Sequence[Sequence[tuple[str, str]]]`, *optional*):
+                For each picture the questions and answers before.
 
         Returns:
             `list[str]`: The answers, with their opening.
         """
         answers = [""] * len(images)
-        for lead, rows in same_lead(leads, len(images)):
+        before = [tuple(turns) for turns in history or [()] * len(images)]
+        keys = list(zip(leads or [""] * len(images), before, strict=True))
+        for (lead, turns), rows in alike(keys):
+            prompts = self._open_prompt(question, opening, lead, turns)
             for start in range(0, len(rows), batch_size):
                 part = rows[start : start + batch_size]
                 given = None if boxes is None else [boxes[i] for i in part]
-                asked = led(question, lead)
-                texts = self._answer_batch([images[i] for i in part], given, asked, opening)
+                texts = self._answer_batch([images[i] for i in part], given, *prompts)
                 for i, text in zip(part, texts, strict=True):
                     answers[i] = text
         return answers
+
+    def _open_prompt(self, question: str, opening: str, lead: str, turns: Turns) -> tuple[str, int]:
+        """The prompt with the opening of the answer, and how many tokens the opening has."""
+        prompt = render_prompt(self.processor, question, history=turns, lead=lead)
+        if not opening:
+            return prompt, 0
+        # As the template writes an answer, which may begin with a space or not.
+        whole = render_prompt(self.processor, question, opening, history=turns, lead=lead)
+        opened = whole[: whole.rindex(opening) + len(opening)]
+        return opened, self._num_tokens(opened) - self._num_tokens(prompt)
 
     def _answer_batch(
         self,
         images: Sequence[Image.Image],
         boxes: Sequence[Box | None] | None,
-        question: str,
-        opening: str,
+        prompt: str,
+        kept: int,
     ) -> list[str]:
-        """Answers to one question about each picture of a batch."""
-        prompt = render_prompt(self.processor, question)
-        opened = prompt
-        if opening:  # as the template writes an answer, which may begin with a space or not
-            whole = render_prompt(self.processor, question, opening)
-            opened = whole[: whole.rindex(opening) + len(opening)]
-        kept = self._num_tokens(opened) - self._num_tokens(prompt)
-        inputs = prepare_inputs(self.processor, opened, images, boxes)
-        return self._generate(inputs, kept)
+        """Answers to one prompt about each picture of a batch."""
+        return self._generate(prepare_inputs(self.processor, prompt, images, boxes), kept)
 
-    def describe(
+    def answer_about_faces(
         self,
         images: Sequence[Image.Image],
         boxes: Sequence[Box | None],
-        labels: Sequence[str],
+        shares: Sequence[Mapping[str, float]],
+        question: str,
         leads: Sequence[str] | None = None,
+        history: Turns | None = None,
     ) -> list[str]:
-        """Say in a sentence or two what each face shows.
+        """Answer somebody's question about each face, as training asks such questions.
 
-        The sentence begins with the given label, so that it cannot contradict it.
+        A question that does not ask for the expression itself is asked behind the description of
+        the face: models have learned it as a second turn. What an answer says of how clear the
+        expression is follows the probabilities, as in [`~Answerer.describe`].
 
         Args:
             images (`Sequence[PIL.Image.Image]`):
                 Pictures, RGB.
             boxes (`Sequence[tuple[float, float, float, float] | None]`):
                 The face of each picture, xyxy pixels.
-            labels (`Sequence[str]`):
-                The expression of each.
+            shares (`Sequence[Mapping[str, float]]`):
+                The probability of each label, for each picture.
+            question (`str`):
+                The question.
+            leads (`Sequence[str]`, *optional*):
+                As in [`~Answerer.answer`].
+            history (`Sequence[tuple[str, str]]`, *optional*):
+                Questions and answers before, in place of the description.
+
+        Returns:
+            `list[str]`: The answers.
+        """
+        turns: list[Turns] | None = None
+        if history is not None:
+            turns = [history] * len(images)
+        elif not opens_conversation(question):
+            described = self.describe(images, boxes, shares, leads)
+            turns = [[(conversation_question(), text)] for text in described]
+        texts = self.answer(images, boxes, question, leads=leads, history=turns)
+        return [
+            restate_clarity(text, clarity_sentence(share, likeliest(share)))
+            for text, share in zip(texts, shares, strict=True)
+        ]
+
+    def describe(
+        self,
+        images: Sequence[Image.Image],
+        boxes: Sequence[Box | None],
+        shares: Sequence[Mapping[str, float]],
+        leads: Sequence[str] | None = None,
+    ) -> list[str]:
+        """Say in a sentence or two what each face shows.
+
+        The text begins with the likeliest label, so that it cannot contradict it. Its closing
+        sentence, on how clear the expression is, is not the language model's: it states the spread
+        of the probabilities, in the words that the training data have for the spread of votes.
+
+        Args:
+            images (`Sequence[PIL.Image.Image]`):
+                Pictures, RGB.
+            boxes (`Sequence[tuple[float, float, float, float] | None]`):
+                The face of each picture, xyxy pixels.
+            shares (`Sequence[Mapping[str, float]]`):
+                The probability of each label, for each picture.
             leads (`Sequence[str]`, *optional*):
                 As in [`~Answerer.answer`].
 
@@ -119,6 +188,7 @@ class Answerer:
             `list[str]`: The sentences.
         """
         texts = [""] * len(images)
+        labels = [likeliest(share) for share in shares]
         for label in sorted(set(labels)):  # one prompt a label: all rows have the same length
             rows = [i for i, other in enumerate(labels) if other == label]
             found = self.answer(
@@ -129,11 +199,15 @@ class Answerer:
                 leads=None if leads is None else [leads[i] for i in rows],
             )
             for i, text in zip(rows, found, strict=True):
-                texts[i] = text
+                texts[i] = restate_clarity(text, clarity_sentence(shares[i], label), append=True)
         return texts
 
     def answer_clip(
-        self, frames: Sequence[Image.Image], boxes: Sequence[Box | None], question: str
+        self,
+        frames: Sequence[Image.Image],
+        boxes: Sequence[Box | None],
+        question: str,
+        history: Turns | None = None,
     ) -> str:
         """Answer a question about one video.
 
@@ -144,13 +218,20 @@ class Answerer:
                 The face of each frame, xyxy pixels, or `None` where there is none.
             question (`str`):
                 The question.
+            history (`Sequence[tuple[str, str]]`, *optional*):
+                Questions and answers before; the model's own description by default, where the
+                question does not ask for the expression itself.
 
         Returns:
             `str`: The answer.
         """
+        if history is None and not opens_conversation(question):
+            first = conversation_question("video")
+            history = [(first, self.answer_clip(frames, boxes, first))]
+        prompt = render_prompt(self.processor, question, kind="video", history=history or ())
         inputs = self.processor(
             videos=[list(frames)],
-            text=[render_prompt(self.processor, question, kind="video")],
+            text=[prompt],
             video_face_boxes=[list(boxes)],
             add_special_tokens=False,
             return_tensors="pt",
@@ -169,26 +250,42 @@ class Answerer:
         return len(self.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def same_lead(leads: Sequence[str] | None, count: int) -> Iterator[tuple[str, list[int]]]:
+def likeliest(shares: Mapping[str, float]) -> str:
+    """The label with the largest share.
+
+    Args:
+        shares (`Mapping[str, float]`):
+            Shares by label.
+
+    Returns:
+        `str`: The label; the first of several.
+    """
+    return max(shares, key=shares.__getitem__)
+
+
+def alike(keys: Sequence[Key]) -> Iterator[tuple[Key, list[int]]]:
     """Groups pictures whose prompts are the same, so that no row of a batch is padded.
 
     Args:
-        leads (`Sequence[str]`, *optional*):
-            What stands before the question of each picture; nothing, by default.
-        count (`int`):
-            Pictures.
+        keys (`Sequence[Hashable]`):
+            What decides the prompt of each picture.
 
     Yields:
-        `tuple[str, list[int]]`: A lead and the pictures that have it.
+        `tuple[Hashable, list[int]]`: A key and the pictures that have it.
     """
-    groups: dict[str, list[int]] = {}
-    for index in range(count):
-        groups.setdefault(leads[index] if leads is not None else "", []).append(index)
+    groups: dict[Key, list[int]] = {}
+    for index, key in enumerate(keys):
+        groups.setdefault(key, []).append(index)
     yield from groups.items()
 
 
 def render_prompt(
-    processor: EmoLlamaProcessor, question: str, answer: str | None = None, kind: str = "image"
+    processor: EmoLlamaProcessor,
+    question: str,
+    answer: str | None = None,
+    kind: str = "image",
+    history: Turns = (),
+    lead: str = "",
 ) -> str:
     """Write a question about one picture as the model's prompt.
 
@@ -202,20 +299,58 @@ def render_prompt(
             begins.
         kind (`str`, *optional*, defaults to `"image"`):
             `"image"` or `"video"`.
+        history (`Sequence[tuple[str, str]]`, *optional*):
+            Questions and answers before.
+        lead (`str`, *optional*, defaults to `""`):
+            A sentence before the first question.
 
     Returns:
         `str`: The text, with one placeholder.
     """
-    # Whoever asks must not be able to add a second picture that is not there.
-    for token in (processor.image_token, processor.video_token):
-        question = question.replace(token, "")
-    content = [{"type": kind}, {"type": "text", "text": question}]
-    messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
-    if answer is not None:
-        messages.append({"role": "assistant", "content": answer})
+    questions = [*(asked for asked, _ in history), question]
+    answers = [*(said for _, said in history), *([] if answer is None else [answer])]
+    messages: list[dict[str, Any]] = []
+    for turn, asked in enumerate(questions):
+        text = plain_text(processor, asked if turn else led(asked, lead))
+        picture = [] if turn else [{"type": kind}]
+        messages.append({"role": "user", "content": [*picture, {"type": "text", "text": text}]})
+        if turn < len(answers):
+            said = plain_text(processor, answers[turn])
+            messages.append({"role": "assistant", "content": said})
     return processor.apply_chat_template(
         messages, add_generation_prompt=answer is None, tokenize=False
     )
+
+
+def plain_text(processor: EmoLlamaProcessor, text: str) -> str:
+    """What somebody typed, without placeholders: nobody can add a picture that is not there.
+
+    Args:
+        processor ([`~emo_llama.modeling.EmoLlamaProcessor`]):
+            Owns the placeholders.
+        text (`str`):
+            A question, or an answer of an earlier turn.
+
+    Returns:
+        `str`: The text; what is no Unicode, as bytes of another encoding on the command line, is
+        replaced by question marks.
+
+    Raises:
+        UsageError: It is too long, or the tokenizer reads a placeholder in other characters.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise UsageError(
+            f"Expected a question of up to {MAX_CHARACTERS:,} characters, got {len(text):,}."
+        )
+    text = text.encode(errors="replace").decode()  # lone surrogates
+    tokens = (processor.image_token, processor.video_token)
+    while any(token in text for token in tokens):  # one that is taken out may join two halves
+        for token in tokens:
+            text = text.replace(token, "")
+    ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+    if {processor.image_token_id, processor.video_token_id} & set(ids):
+        raise UsageError(f"The question holds a placeholder of the model, {tokens}. Leave it out.")
+    return text
 
 
 def prepare_inputs(

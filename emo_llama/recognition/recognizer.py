@@ -1,11 +1,12 @@
 """From a picture or a clip to named expressions: the one object that users hold.
 
 It joins the parts: reading (`media`), finding faces (`faces`), scoring labels (`scoring`), asking
-for a sentence, and following people through a video (`tracking`). It decides the order of these
+for a sentence, and following people through a video (`videos`). It decides the order of these
 steps and what becomes of bad input: a record with an error, so that the next input is done.
 """
 
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,25 +15,26 @@ import numpy as np
 import torch
 from PIL import Image
 
-from emo_llama.boxes import Box, clip, grow
+from emo_llama.boxes import Box
 from emo_llama.errors import UsageError
 from emo_llama.faces import Detection, FaceDetector, load_detector
 from emo_llama.loading import load_model
-from emo_llama.media import media_kind, read_reduced_image, read_video
+from emo_llama.media import media_kind, read_reduced_image
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
 from emo_llama.recognition.answering import Answerer
 from emo_llama.recognition.attributes import check_attributes, predict_sentences
+from emo_llama.recognition.landmarks import place_landmarks
 from emo_llama.recognition.scoring import LabelScorer
-from emo_llama.recognition.tracking import TrackedPerson, follow_people, view_of
-from emo_llama.records import Face, FrameFace, Result, error_record, named_probabilities
-
-Source = str | os.PathLike | bytes | Image.Image | np.ndarray
+from emo_llama.recognition.videos import ask_about_video, video_faces
+from emo_llama.records import Face, Result, error_record, named_probabilities
+from emo_llama.sources import Source
 
 
 class EmotionRecognizer:
     """Names and explains the expression of every face in images and videos.
 
-    Use [`~EmotionRecognizer.from_pretrained`] to make one.
+    Use [`~EmotionRecognizer.from_pretrained`] to make one. Several threads may share it: they take
+    turns at the model. It can be pickled.
 
     Args:
         model ([`~emo_llama.modeling.EmoLlamaForConditionalGeneration`]):
@@ -84,6 +86,15 @@ class EmotionRecognizer:
         self.labels = tuple(label for _, label in sorted(model.config.id2label.items()))
         self._answerer = Answerer(model, processor, max_new_tokens)
         self._scorer = LabelScorer(model, processor, self.labels)
+        self._lock = threading.RLock()  # a fast tokenizer serves one thread at a time
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the lock, so that a recognizer can be sent to another process."""
+        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take everything over, with a lock of its own."""
+        self.__dict__.update(state, _lock=threading.RLock())
 
     @classmethod
     def from_pretrained(
@@ -91,6 +102,8 @@ class EmotionRecognizer:
         model: str | os.PathLike | None = None,
         detector: str = "auto",
         device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        device_map: str | dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> "EmotionRecognizer":
         """Load a recognizer.
@@ -104,6 +117,10 @@ class EmotionRecognizer:
                 each whole image is a face.
             device (`str` or `torch.device`, *optional*):
                 Where the model runs; the GPU where there is one, by default.
+            dtype (`str` or `torch.dtype`, *optional*):
+                Type of the weights, as `"bfloat16"`; that of the checkpoint, by default.
+            device_map (`str` or `dict`, *optional*):
+                Where each part of the model runs, as accelerate takes it, in place of `device`.
             kwargs (`dict`, *optional*):
                 For the constructor, as `abstain_below`.
 
@@ -112,11 +129,10 @@ class EmotionRecognizer:
 
         Raises:
             ModelNotFoundError: The folder or repository holds no model of this project.
+            UsageError: There is no such device or type.
         """
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        loaded, processor = load_model(model)
-        return cls(loaded.to(device), processor, load_detector(detector), **kwargs)
+        loaded, processor = load_model(model, device, dtype=dtype, device_map=device_map)
+        return cls(loaded, processor, load_detector(detector), **kwargs)
 
     def __call__(
         self,
@@ -126,8 +142,9 @@ class EmotionRecognizer:
         """Recognise the expressions in one input or several.
 
         Args:
-            source (`str`, `PathLike`, `bytes`, `PIL.Image.Image`, `np.ndarray` or a list of them):
-                Images; videos by path.
+            source ([`Source`] or a list of them):
+                Images as paths, bytes, open files, dictionaries of `datasets`, PIL images, arrays
+                or tensors; videos by path.
             question (`str`, *optional*):
                 Asked about each face instead of the usual one; the answer is the face's `text`.
 
@@ -148,7 +165,7 @@ class EmotionRecognizer:
         """Recognise the expressions in one input.
 
         Args:
-            source (`str`, `PathLike`, `bytes`, `PIL.Image.Image` or `np.ndarray`):
+            source ([`Source`]):
                 An image, or the path of a video.
             question (`str`, *optional*):
                 Asked about each face instead of the usual one.
@@ -167,7 +184,7 @@ class EmotionRecognizer:
         kind = "image" if path is None else media_kind(path)
         try:
             if path is not None and kind == "video":
-                faces = self._video_faces(path, question, describe)
+                faces = video_faces(self, path, question, describe)
             else:
                 image, scale = read_reduced_image(source)
                 faces = self.image_faces(image, question, describe, landmarks)
@@ -203,14 +220,13 @@ class EmotionRecognizer:
         found = self.find_faces(image)
         if not found:
             return []
-        images, crops = [image] * len(found), [clip(d.crop, image.size) for d in found]
+        images, crops = [image] * len(found), [d.crop for d in found]
         faces = [
-            self._face(detection, row)
+            self.face(detection, row)
             for detection, row in zip(found, self.score_labels(images, crops), strict=True)
         ]
         if describe:
-            texts = self._texts(images, crops, [face.label for face in faces], question)
-            faces = [replace(face, text=text) for face, text in zip(faces, texts, strict=True)]
+            faces = self.add_texts(faces, images, crops, question)
         if landmarks:
             points = self.landmarks(images, crops)
             faces = [replace(face, landmarks=xy) for face, xy in zip(faces, points, strict=True)]
@@ -251,36 +267,46 @@ class EmotionRecognizer:
             `np.ndarray` of shape (n, n_labels), float64: In the order of `labels`.
         """
         leads = self._leads(images, boxes, batch_size)
-        return self._scorer.score(images, boxes, batch_size, leads)
+        with self._lock:
+            return self._scorer.score(images, boxes, batch_size, leads)
 
-    def ask(self, source: Source, question: str) -> str:
+    def ask(
+        self, source: Source, question: str, history: Sequence[tuple[str, str]] | None = None
+    ) -> str:
         """Answer a question about the largest face of an image, or about a video.
 
         Args:
-            source (`str`, `PathLike`, `bytes`, `PIL.Image.Image` or `np.ndarray`):
+            source ([`Source`]):
                 An image, or the path of a video.
             question (`str`):
                 The question.
+            history (`Sequence[tuple[str, str]]`, *optional*):
+                Questions and answers before. By default a question that does not ask for the
+                expression itself is asked behind the model's own description of the face, as in
+                training.
 
         Returns:
-            `str`: The model's answer.
+            `str`: The model's answer. What it says of how clear the expression is states the
+            spread of the probabilities.
 
         Raises:
             EmoLlamaError: The input cannot be read.
         """
         if isinstance(source, (str, os.PathLike)) and media_kind(source) == "video":
-            return self._ask_video(source, question)
+            return ask_about_video(self, source, question, history)
         image, _ = read_reduced_image(source)
         found = self.find_faces(image)
-        box = clip(found[0].crop, image.size) if found else None
-        leads = self._leads([image], [box])
-        return self._answerer.answer([image], [box], question, leads=leads)[0]
+        images, boxes = [image], [found[0].crop if found else None]
+        shares = [named_probabilities(self.labels, row) for row in self.score_labels(images, boxes)]
+        leads = self._leads(images, boxes)
+        ask = self._answerer.answer_about_faces
+        with self._lock:
+            return ask(images, boxes, shares, question, leads, history)[0]
 
-    @torch.inference_mode()
     def landmarks(
         self, images: Sequence[Image.Image], boxes: Sequence[Box]
     ) -> list[np.ndarray | None]:
-        """Place the 68 landmarks of each face with the model's own face network.
+        """Place the 68 landmarks of each face, as [`~recognition.landmarks.place_landmarks`] does.
 
         Args:
             images (`Sequence[PIL.Image.Image]`):
@@ -289,37 +315,42 @@ class EmotionRecognizer:
                 The face of each picture, xyxy pixels.
 
         Returns:
-            `list[np.ndarray | None]`: (68, 2) float32, pixels of the picture; `None` each where
-            the model has no face network.
+            `list[np.ndarray | None]`: (68, 2) float32, pixels of the picture.
         """
-        face_model = self.model.model.face_model
-        if face_model is None:
-            return [None] * len(images)
-        image_processor = self.processor.image_processor
-        inputs = image_processor(list(images), face_boxes=list(boxes), return_tensors="pt")
-        crops = inputs["face_pixel_values"].to(self.model.device, self.model.dtype)
-        points = face_model.encode(crops)[2].float().cpu().numpy()  # (n, 68, 2) in [-1, 1]
-        regions = [
-            grow(box, image_processor.face_margin, image.size)
-            for image, box in zip(images, boxes, strict=True)
-        ]
-        return [
-            (xy + 1) / 2 * np.subtract(r[2:], r[:2]) + np.array(r[:2])
-            for xy, r in zip(points, regions, strict=True)
-        ]
+        with self._lock:
+            return place_landmarks(self.model, self.processor, images, boxes)
 
-    def _texts(
+    def add_texts(
         self,
+        faces: list[Face],
         images: Sequence[Image.Image],
         boxes: Sequence[Box],
-        labels: Sequence[str],
-        question: str | None,
-    ) -> list[str]:
-        """Answers to the caller's question, or else the usual sentences."""
+        question: str | None = None,
+    ) -> list[Face]:
+        """Add the answers to the caller's question, or else the usual sentences.
+
+        Args:
+            faces (`list[Face]`):
+                Scored faces.
+            images (`Sequence[PIL.Image.Image]`):
+                The picture that shows each.
+            boxes (`Sequence[tuple[float, float, float, float]]`):
+                Where it does, xyxy pixels.
+            question (`str`, *optional*):
+                The question.
+
+        Returns:
+            `list[Face]`: The faces with `text`.
+        """
+        shares = [face.probabilities for face in faces]
         leads = self._leads(images, boxes)
-        if question:
-            return self._answerer.answer(images, boxes, question, leads=leads)
-        return self._answerer.describe(images, boxes, labels, leads)
+        with self._lock:
+            if question:
+                ask = self._answerer.answer_about_faces
+                texts = ask(images, boxes, shares, question, leads)
+            else:
+                texts = self._answerer.describe(images, boxes, shares, leads)
+        return [replace(face, text=text) for face, text in zip(faces, texts, strict=True)]
 
     def _leads(
         self, images: Sequence[Image.Image], boxes: Sequence[Box | None] | None, size: int = 32
@@ -327,10 +358,32 @@ class EmotionRecognizer:
         """What stands before the question of each picture; `None` where nothing does."""
         if self.attributes == "off":
             return None
-        return predict_sentences(self.model, self.processor, images, boxes, size)
+        with self._lock:
+            return predict_sentences(self.model, self.processor, images, boxes, size)
 
-    def _face(self, detection: Detection, row: np.ndarray) -> Face:
-        """One face from its detection and its row of probabilities."""
+    def answer_clip(
+        self,
+        images: Sequence[Image.Image],
+        boxes: Sequence[Box | None],
+        question: str,
+        history: Sequence[tuple[str, str]] | None = None,
+    ) -> str:
+        """Answer a question about the frames of a clip, as [`Answerer.answer_clip`] does."""
+        with self._lock:
+            return self._answerer.answer_clip(images, boxes, question, history)
+
+    def face(self, detection: Detection, row: np.ndarray) -> Face:
+        """Make the record of one face.
+
+        Args:
+            detection (`Detection`):
+                Where it is.
+            row (`np.ndarray` of shape (n_labels,)):
+                Its probabilities.
+
+        Returns:
+            [`Face`]: Without text.
+        """
         confidence = float(row.max())
         return Face(
             box=detection.box,
@@ -340,44 +393,3 @@ class EmotionRecognizer:
             confidence=confidence,
             abstained=confidence < self.abstain_below,
         )
-
-    def _ask_video(self, path: str | os.PathLike, question: str) -> str:
-        """Answer a question about the largest face of each frame of a whole clip."""
-        views = []
-        for frame in read_video(path, self.processor.video_fps, self.processor.max_frames):
-            faces = self.find_faces(frame.image)
-            whole = (0.0, 0.0, float(frame.image.width), float(frame.image.height))
-            view = view_of(frame.image, faces[0].crop if faces else whole, None)
-            views.append((view.image, view.crop if faces else None))
-        return self._answerer.answer_clip([v[0] for v in views], [v[1] for v in views], question)
-
-    def _video_faces(self, path: str, question: str | None, describe: bool) -> list[Face]:
-        """Follow each person through a video."""
-        image_processor = self.processor.image_processor
-        margin = image_processor.face_margin if image_processor.vision_input == "face" else None
-        people = follow_people(read_video(path), self.find_faces, self.score_labels, margin)
-        faces = [self._tracked_face(number, person) for number, person in people.items()]
-        if not describe or not faces:
-            return faces
-        views = [
-            person.best_view(self.labels.index(face.label))[0]
-            for person, face in zip(people.values(), faces, strict=True)
-        ]
-        images, crops = [view.image for view in views], [view.crop for view in views]
-        texts = self._texts(images, crops, [face.label for face in faces], question)
-        return [replace(face, text=text) for face, text in zip(faces, texts, strict=True)]
-
-    def _tracked_face(self, number: int, person: TrackedPerson) -> Face:
-        """One entry for a person: the mean over the frames, and the frame that shows it best."""
-        mean = np.mean([row for _, _, row in person.seen], axis=0)
-        _, detection = person.best_view(int(mean.argmax()))
-        frames = [
-            FrameFace(
-                time=time,
-                box=box,
-                label=self.labels[int(row.argmax())],
-                probabilities=named_probabilities(self.labels, row),
-            )
-            for time, box, row in person.seen
-        ]
-        return replace(self._face(detection, mean), track=number, frames=frames)

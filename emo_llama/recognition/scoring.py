@@ -12,10 +12,12 @@ import torch
 from PIL import Image
 
 from emo_llama.boxes import Box
-from emo_llama.errors import EmoLlamaError
+from emo_llama.errors import EmoLlamaError, ScoreError
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
-from emo_llama.prompts import category_question, led
-from emo_llama.recognition.answering import prepare_inputs, render_prompt, same_lead
+from emo_llama.prompts import category_question
+from emo_llama.recognition.answering import alike, prepare_inputs, render_prompt
+
+MAX_ROWS = 2048  # labels times pictures that run as one batch
 
 
 class LabelScorer:
@@ -72,9 +74,13 @@ class LabelScorer:
         Returns:
             `np.ndarray` of shape (n, n_labels), float64: Probabilities, after the
             config's `label_temperature` and `label_bias`; each row sums to 1.
+
+        Raises:
+            ScoreError: The model's likelihoods are not finite.
         """
+        batch_size = max(1, min(batch_size, MAX_ROWS // len(self.labels)))
         scores = np.empty((len(images), len(self.labels)))
-        for lead, rows in same_lead(leads, len(images)):
+        for lead, rows in alike(leads or [""] * len(images)):
             for start in range(0, len(rows), batch_size):
                 part = rows[start : start + batch_size]
                 given = None if boxes is None else [boxes[i] for i in part]
@@ -88,7 +94,7 @@ class LabelScorer:
         """Prefill the shared prompt, then run every label behind it."""
         prompt = self.prompt
         if lead:
-            prompt = render_prompt(self.processor, led(category_question(self.labels), lead))
+            prompt = render_prompt(self.processor, category_question(self.labels), lead=lead)
         inputs = prepare_inputs(self.processor, prompt, images, boxes).to(self.model.device)
         batch, labels = len(images), len(self.labels)
         prefill = self.model(**inputs, use_cache=True, logits_to_keep=1)
@@ -110,7 +116,14 @@ class LabelScorer:
         log_probs = logits.float().log_softmax(-1).gather(-1, ids[..., None])[..., 0]
         totals = (log_probs * mask).sum(-1).view(batch, labels).double()
         scaled = totals / self.model.config.label_temperature
-        return (scaled.cpu() + self.bias).softmax(-1).numpy()
+        probabilities = (scaled.cpu() + self.bias).softmax(-1)
+        if not probabilities.isfinite().all():
+            raise ScoreError(
+                f"the likelihoods of the labels are not finite (computed in {self.model.dtype} on "
+                f"{self.model.device}), so that no label can be named. Load the model with "
+                "dtype=torch.float32, or use another checkpoint."
+            )
+        return probabilities.numpy()
 
     def _label_ids(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids of each label with its end token, right-padded, and their mask: (L, T)."""

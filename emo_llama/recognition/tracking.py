@@ -266,7 +266,7 @@ def follow_people(
             seen += [(n, frame, d) for n, d in zip(numbers, found, strict=True)]
         if not seen:
             continue
-        crops = [clip(d.crop, frame.image.size) for _, frame, d in seen]
+        crops = [d.crop for _, _, d in seen]
         rows = score([frame.image for _, frame, _ in seen], crops)
         for (number, frame, detection), row in zip(seen, rows, strict=True):
             people[number].add(frame, detection, row)

@@ -138,7 +138,7 @@ def write_card(
         report (`dict`, *optional*): Scores on the validation split; `None` where there is none.
         start (`str` or `Path`, *optional*): What training began with; `None`: the embedded model.
     """
-    model, _ = load_model(model_dir)
+    model, _ = load_model(model_dir, "cpu")
     text = _SCRATCH if recipe.scratch is not None else _TUNED
     if recipe.scratch is None and recipe.early_stopping_patience:
         text = text | {"chosen": _STOPPED}

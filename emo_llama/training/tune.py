@@ -203,7 +203,7 @@ def _start(
     source: str | Path | None, data: InstructionData, recipe: RecipeArguments, seed: int
 ) -> tuple[EmoLlamaForConditionalGeneration, EmoLlamaProcessor]:
     """The model that a tuning begins with: the labels of its data, and its parts switched."""
-    model, processor = load_model(source)
+    model, processor = load_model(source, "cpu")
     adopt_labels(model, data.labels)
     if recipe.scratch is None:
         switch_parts(model, processor, recipe.face_info_mining, recipe.tower, seed)

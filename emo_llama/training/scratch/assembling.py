@@ -103,7 +103,7 @@ def unpack_encoders(model_dir: Path, scratch: dict[str, Any], work_dir: Path) ->
     """
     if (work_dir / "face").exists():
         return
-    model, _ = load_model(model_dir)
+    model, _ = load_model(model_dir, "cpu")
     networks = {"face": model.model.face_model}
     if networks["face"] is None:
         raise UsageError(f"{model_dir}: has no face network. Name a model that has one.")
