@@ -306,7 +306,7 @@ def _decoded(container: Any, stream: Any) -> Iterator[Any]:
             found = True
             yield frame
     if damage is not None and not found:
-        raise damage
+        raise ValueError(f"its frames are damaged or too large: {damage.strerror}")
 
 
 def _limit_memory(size: int) -> None:

@@ -427,10 +427,10 @@ def lying_videos() -> Iterator[Entry]:
     yield "animation.mp4", encoded(portrait(), "GIF"), "either"
 
 
-def giant_frames() -> bytes:
-    """An AVI whose header says 64 x 64 and whose later frames are 12,000 x 12,000."""
+def giant_frames(side: int = 12_000) -> bytes:
+    """An AVI whose header says 64 x 64 and whose later frames are larger."""
     stream = io.BytesIO()
-    jpegs = [encoded(Image.new("L", (side, side)), "JPEG") for side in (64, 12_000, 12_000)]
+    jpegs = [encoded(Image.new("L", (side, side)), "JPEG") for side in (64, side, side)]
     with av.open(stream, "w", format="avi") as container:
         video = container.add_stream("mjpeg", rate=10)
         video.width, video.height, video.pix_fmt = 64, 64, "yuvj420p"

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import av
+import media_corpus
 import numpy as np
 import pytest
 from PIL import Image
@@ -16,6 +17,7 @@ from PIL import Image
 from emo_llama.errors import InputNotFoundError, MediaError, UsageError
 from emo_llama.media import find_media, media_kind, read_image, read_video
 from emo_llama.modeling import media_emo_llama as decoder
+from emo_llama.modeling.media_emo_llama import to_rgb
 
 PORTRAIT = Path(__file__).parents[1] / "emo_llama" / "assets" / "portrait.jpg"
 
@@ -260,3 +262,85 @@ def test_a_name_is_a_name(tmp_path: Path) -> None:
         write_clip(tmp_path / "clip.mkv").rename(path)
         with contextlib.chdir(tmp_path):
             assert len(list(read_video(name))) == 8
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_deep_grey_is_as_bright_as_it_was_taken(bits: int, format: str) -> None:
+    """A camera's 12 bits in a file of 16 are not a dark picture."""
+    shallow = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    content = encoded(Image.fromarray(shallow << (bits - 8)), format)
+    for image in (read_image(content), to_rgb(Image.open(io.BytesIO(content)))):
+        np.testing.assert_array_equal(np.asarray(image)[..., 0], shallow)
+
+
+def test_an_empty_name_is_not_the_current_folder() -> None:
+    with pytest.raises(UsageError, match="got an empty one"):
+        find_media([""])
+
+
+def test_a_program_is_no_video(tmp_path: Path) -> None:
+    (tmp_path / "module.ts").write_text("export const Greeting = 'GG'\n" * 99)
+    stream = media_corpus.clip("mpegts", "mpeg4")
+    for name, content in (("whole.ts", stream), ("cut.ts", stream[1000:])):
+        (tmp_path / name).write_bytes(content)
+    found, left_out = find_media([tmp_path])
+    assert [path.name for path in found] == ["cut.ts", "whole.ts"]
+    assert left_out == {".ts": 1}
+
+
+@pytest.mark.parametrize(("format", "codec"), [("matroska", "mpeg4"), ("webm", "libvpx")])
+def test_a_recording_without_a_duration_is_seen_to_its_end(
+    tmp_path: Path, format: str, codec: str
+) -> None:
+    """As browsers write it: no duration, no index."""
+    path = tmp_path / "clip.mkv"
+    path.write_bytes(media_corpus.clip(format, codec, count=400, size=(32, 32), live=True))
+    with av.open(str(path)) as container:
+        assert container.duration is None
+    times = [frame.time for frame in read_video(path)]
+    assert len(times) == 64
+    assert times[-1] > 39
+
+
+@pytest.mark.parametrize(("format", "codec"), [("h264", "libx264"), ("mpeg2video", "mpeg2video")])
+def test_frames_without_time_stamps_have_the_stream_s_rate(
+    tmp_path: Path, format: str, codec: str
+) -> None:
+    path = tmp_path / "clip.m2v"
+    path.write_bytes(media_corpus.clip(format, codec, count=75, rate=25, size=(64, 64)))
+    times = [frame.time for frame in read_video(path, fps=1)]
+    assert times == pytest.approx([0, 1, 2], abs=0.05)
+
+
+def test_uneven_frames_keep_their_times(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mkv"
+    stamps = [0, 1, 2, 3, 50, 51, 52, 90]
+    content = media_corpus.clip("matroska", "mpeg4", count=8, stamps=stamps.__getitem__)
+    path.write_bytes(content)
+    times = [frame.time for frame in read_video(path, fps=10, max_frames=99)]
+    assert times == pytest.approx([stamp / 10 for stamp in stamps])
+
+
+def test_stamps_that_jump_back_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "clip.ts"
+    path.write_bytes(media_corpus.clip("mpegts", "mpeg2video", count=50, rate=25) * 2)
+    times = [frame.time for frame in read_video(path, fps=1)]
+    assert times == pytest.approx([0, 1, 2, 3], abs=0.1)
+
+
+def test_every_frame_is_checked_and_not_the_header_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "clip.avi"
+    path.write_bytes(media_corpus.giant_frames(160))
+    assert {f.image.size for f in read_video(path, fps=99)} == {(64, 64), (160, 160)}
+    monkeypatch.setattr(decoder, "MAX_VIDEO_SIDE", 100)
+    assert {f.image.size for f in read_video(path, fps=99)} == {(64, 64)}
+
+
+def test_a_strip_is_not_padded_to_a_square() -> None:
+    with pytest.raises(MediaError, match="100 times the shorter"):
+        read_image(encoded(Image.new("1", (1, 101)), "PNG"))
+    with pytest.raises(MediaError, match="65535 pixels a side"):
+        read_image(encoded(Image.new("1", (65_536, 700)), "PNG"))

@@ -1,5 +1,6 @@
 """The image processor: what each network sees, from which kinds of image, and what it refuses."""
 
+import io
 import json
 
 import numpy as np
@@ -194,3 +195,31 @@ def test_settings_that_cannot_be_meant():
         EmoLlamaImageProcessor(vision_input="eyes")
     with pytest.raises(ValueError, match="`size` needs a height and a width"):
         EmoLlamaImageProcessor(size={"shortest_edge": 224})
+
+
+@pytest.mark.parametrize("axis", [0, 2])
+def test_arrays_with_transparency_lie_on_white(axis):
+    pixels = np.zeros((30, 40, 4), np.uint8)
+    pixels[:, 20:] = (200, 100, 50, 255)
+    processor = EmoLlamaImageProcessor(size=56, face_size=32)
+    given = processor([np.moveaxis(pixels, 2, axis)], return_tensors="np")
+    flat = Image.new("RGB", (40, 30), "white")
+    flat.paste((200, 100, 50), (20, 0, 40, 30))
+    expected = processor([flat], return_tensors="np")
+    for name in ("pixel_values", "face_pixel_values"):
+        np.testing.assert_array_equal(given[name], expected[name])
+
+
+def test_a_strip_does_not_fill_the_memory():
+    """60,000 x 600 pixels would be padded to 11 GB."""
+    strip = Image.new("RGB", (60_000, 600), (255, 0, 0))
+    values = EmoLlamaImageProcessor(size=64)(strip, return_tensors="np")["pixel_values"]
+    assert values[0, 0, 32, 32] > values[0, 0, 0, 0]  # red in the middle, padding above
+
+
+def test_broken_exif_does_not_stop_a_picture():
+    exif = b"Exif\0\0junkjunkjunk"
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(stream, "JPEG", exif=exif)
+    values = EmoLlamaImageProcessor(size=56)(Image.open(stream))["pixel_values"]
+    assert values[0].shape == (3, 56, 56)
