@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emo_llama.errors import InputNotFoundError, MediaError, UsageError
+from emo_llama.errors import InputNotFoundError, MediaError, MissingDependencyError, UsageError
 from emo_llama.media import find_media, media_kind, read_image, read_video
 from emo_llama.modeling import media_emo_llama as decoder
 from emo_llama.modeling.media_emo_llama import to_rgb
@@ -344,3 +345,26 @@ def test_a_strip_is_not_padded_to_a_square() -> None:
         read_image(encoded(Image.new("1", (1, 101)), "PNG"))
     with pytest.raises(MediaError, match="65535 pixels a side"):
         read_image(encoded(Image.new("1", (65_536, 700)), "PNG"))
+
+
+def test_heic_is_read_with_its_extra() -> None:
+    """As phones write it: turned by its EXIF, which the decoder has then done already."""
+    heif = pytest.importorskip("pillow_heif")
+    image = Image.new("RGB", (64, 48), (0, 0, 250))
+    image.paste((250, 0, 0), (0, 0, 32, 48))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stream = io.BytesIO()
+    heif.from_pillow(image).save(stream, format="HEIF", exif=exif.tobytes(), quality=95)
+    read = read_image(stream.getvalue())
+    assert read.size == (48, 64)
+    assert read.getpixel((24, 8))[0] > 200 > 100 > read.getpixel((24, 56))[0]
+    for size in (200, len(stream.getvalue()) - 40):
+        with pytest.raises(MediaError):
+            read_image(stream.getvalue()[:size])
+
+
+def test_heic_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(MissingDependencyError, match=r"emo-llama\[heic\]"):
+        read_image(b"\0\0\0\x18ftypheic" + bytes(99))
