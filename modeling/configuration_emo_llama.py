@@ -24,6 +24,7 @@ Images and videos never share a tensor; each tensor follows the order of its pla
 An image stands in `input_ids` as `num_tokens_per_frame` copies of `image_token_id`, a video as
 `frames * num_tokens_per_frame` copies of `video_token_id`. Everything but the ids is optional:
 without questions the Q-Former runs on its queries alone, without face crops no frame has a face.
+Videos of one length may come as `(n_videos, frames, C, H, W)`, without `frame_counts`.
 """
 
 import math
@@ -355,6 +356,11 @@ class EmoLlamaConfig(PreTrainedConfig):
         """`int`: Width of the tower's output; convolutional towers list one width a stage."""
         sizes = getattr(self.vision_config, "hidden_sizes", None)
         return sizes[-1] if sizes else self.vision_config.hidden_size
+
+    @property
+    def placeholder_ids(self) -> list[int]:
+        """`list[int]`: Tokens that stand for visual tokens and are never a prediction."""
+        return [self.image_token_id, self.video_token_id]
 
     @property
     def num_content_tokens(self) -> int:

@@ -275,8 +275,10 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
 
         Args:
             pixel_values_videos (`torch.FloatTensor` of shape `(n_frames, 3, H, W)`): All frames.
+                Videos of one length may also come as `(n_videos, frames, 3, H, W)`, their faces
+                and face masks likewise.
             frame_counts (`torch.LongTensor` of shape `(n_videos,)`, *optional*):
-                Frames of each video; without it all frames are one video's.
+                Frames of each video. Without it all frames of four dimensions are one video's.
             qformer_input_ids_videos (`torch.LongTensor` of shape `(n_videos, L)`, *optional*):
                 One question a video.
             qformer_attention_mask_videos (`torch.LongTensor` of the same shape, *optional*):
@@ -295,18 +297,13 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
             ValueError: `frame_counts` do not sum to the number of frames, or the number of
                 questions is not the number of videos.
         """
-        frames = pixel_values_videos.shape[0]
-        counts = [frames] if frame_counts is None else frame_counts.tolist()
-        if sum(counts) != frames:
-            raise ValueError(
-                f"frame_counts {counts} sum to {sum(counts)}, but came {frames} frames."
-            )
+        counts = _count_frames(pixel_values_videos, frame_counts)
         outputs = self.get_image_features(
-            pixel_values_videos,
+            pixel_values_videos.flatten(0, -4),  # (n_frames, 3, H, W)
             _repeat_for_frames(qformer_input_ids_videos, counts),
             _repeat_for_frames(qformer_attention_mask_videos, counts),
-            face_pixel_values_videos,
-            face_mask_videos,
+            None if face_pixel_values_videos is None else face_pixel_values_videos.flatten(0, -4),
+            None if face_mask_videos is None else face_mask_videos.flatten(),
             return_dict=True,
             **kwargs,
         )
@@ -386,7 +383,8 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
 
         Raises:
             ValueError: Not exactly one of `input_ids` and `inputs_embeds` came, pixels came
-                together with `mm_encoder_outputs`, or placeholders and visual tokens differ.
+                together with `mm_encoder_outputs`, placeholders and visual tokens differ, or a
+                visual token is not finite.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of input_ids and inputs_embeds.")
@@ -440,8 +438,21 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
             for kind, tokens in features.items()
         }
         for kind, mask in masks.items():
+            if not self.training:  # there a scaler of gradients looks for overflow
+                self._check_finite(kind, features[kind])
             inputs_embeds = inputs_embeds.masked_scatter(mask, features[kind])
         return inputs_embeds, features
+
+    def _check_finite(self, kind: str, features: torch.Tensor) -> None:
+        """One number that is none would make every score none, and the first label the answer."""
+        torch_compilable_check(
+            features.isfinite().all(),
+            lambda: (
+                f"{int((~features.isfinite()).any(-1).sum())} of {len(features)} {kind} tokens "
+                "hold NaN or infinity. Check that pixels and weights are finite, and try another "
+                "dtype where the model runs in half precision."
+            ),
+        )
 
     def _run_tower(self, pixel_values: torch.Tensor, **kwargs: Any) -> ModelOutput:
         """Run the tower, without gradients where it is frozen."""
@@ -478,6 +489,8 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
         text = config.text_config
         self.model = EmoLlamaModel(config)
         self.lm_head = nn.Linear(text.hidden_size, text.vocab_size, bias=False)
+        # Where something else than `forward` scores or proposes tokens, as prompt lookup does.
+        self.generation_config.suppress_tokens = config.placeholder_ids
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
@@ -563,7 +576,7 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
             attention_mask (`torch.LongTensor` of shape `(B, T)`, *optional*): 0 at padding.
             pixel_values (`torch.FloatTensor` of shape `(n_images, 3, H, W)`, *optional*): Images.
             pixel_values_videos (`torch.FloatTensor` of shape `(n_frames, 3, H, W)`, *optional*):
-                Frames of all videos.
+                Frames of all videos; or `(n_videos, frames, 3, H, W)`, with faces likewise.
             frame_counts (`torch.LongTensor` of shape `(n_videos,)`, *optional*): Frames of each.
             qformer_input_ids (`torch.LongTensor` of shape `(n_images, L)`, *optional*):
                 The question asked of each image.
@@ -594,7 +607,8 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
 
         Raises:
             ValueError: Not exactly one of `input_ids` and `inputs_embeds` came, pixels came
-                together with `mm_encoder_outputs`, or placeholders and visual tokens differ.
+                together with `mm_encoder_outputs`, placeholders and visual tokens differ, or a
+                visual token is not finite.
         """
         outputs = self.model(
             input_ids=input_ids,
@@ -618,8 +632,8 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
             **kwargs,
         )
         logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
-        for token_id in (self.config.image_token_id, self.config.video_token_id):
-            logits[..., token_id] = torch.finfo(logits.dtype).min  # never a prediction
+        # Generation suppresses them as well; label scores and the loss know of no such setting.
+        logits[..., self.config.placeholder_ids] = torch.finfo(logits.dtype).min
         loss = None
         if labels is not None:
             labels = self._ignore_placeholders(labels)
@@ -639,11 +653,8 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
         """Labels without placeholders: TRL's collator leaves these to the model."""
         if labels is None:
             return None
-        is_image, is_video = (
-            labels == self.config.image_token_id,
-            labels == self.config.video_token_id,
-        )
-        return labels.masked_fill(is_image | is_video, -100)
+        placeholders = labels.new_tensor(self.config.placeholder_ids)
+        return labels.masked_fill(torch.isin(labels, placeholders), -100)
 
 
 def _either_cache(cache: Cache | None, past_key_values: Cache | None) -> Cache | None:
@@ -675,6 +686,20 @@ def _match_rows(rows: torch.Tensor | None, frames: int) -> torch.Tensor | None:
             f"{frames} frames. Give one row for each, or one for all."
         )
     return rows.expand(frames, -1)
+
+
+def _count_frames(pixel_values: torch.Tensor, frame_counts: torch.Tensor | None) -> list[int]:
+    """Frames of each video: from the counts, or from five dimensions, or all of one video."""
+    videos, frames = pixel_values.shape[:2] if pixel_values.ndim == 5 else (1, len(pixel_values))
+    if frame_counts is None:
+        return [frames] * videos
+    counts = frame_counts.tolist()
+    if sum(counts) != videos * frames or (pixel_values.ndim == 5 and counts != [frames] * videos):
+        raise ValueError(
+            f"frame_counts {counts} sum to {sum(counts)}, but came {videos * frames} frames "
+            f"{tuple(pixel_values.shape)}. Give videos of unequal length one frame after another."
+        )
+    return counts
 
 
 def _repeat_for_frames(rows: torch.Tensor | None, counts: list[int]) -> torch.Tensor | None:

@@ -98,6 +98,7 @@ def compose(recipe: Recipe, out: Path) -> list[str]:
         turns = read_turns(llm.tokenizer)
         model = _assemble(recipe, config, llm, tower, face)
         model.generation_config = _generation_config(model.generation_config, llm, turns)
+        model.generation_config.suppress_tokens = config.placeholder_ids
         model.save_pretrained(folder)
         write_config(model.config, folder)
         write_processor(_processor(model.config, llm.tokenizer, tower, face, turns), folder)

@@ -78,13 +78,12 @@ class EmoLlamaCommonTest(common.ModelTesterMixin, unittest.TestCase):
         )
 
     def _video_features_prepare_config_and_inputs(self):
-        """Each image of the common inputs as a video of one frame."""
+        """Each image of the common inputs as a video of one frame: (batch, frames, C, H, W)."""
         config, inputs = self.model_tester.prepare_config_and_inputs_for_common()
         return config, {
-            "pixel_values_videos": inputs["pixel_values"],
-            "frame_counts": torch.ones(self.model_tester.batch_size, dtype=torch.long),
+            "pixel_values_videos": inputs["pixel_values"][:, None],
             "qformer_input_ids_videos": inputs["qformer_input_ids"],
-            "face_pixel_values_videos": inputs["face_pixel_values"],
+            "face_pixel_values_videos": inputs["face_pixel_values"][:, None],
         }
 
     @unittest.skip(

@@ -1,7 +1,10 @@
+from functools import partial
+
 import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForImageTextToText
 
+from emo_llama.loading import load_model
 from emo_llama.modeling import (
     EmoLlamaConfig,
     EmoLlamaForConditionalGeneration,
@@ -132,6 +135,26 @@ def test_an_image_and_a_video_in_one_prompt(model):
         output = model(ids, pixel_values=pictures(1), pixel_values_videos=pictures(2, seed=1))
     assert output.image_hidden_states.shape == (config.num_tokens_per_frame, 16)
     assert output.video_hidden_states.shape == (2 * config.num_tokens_per_frame, 16)
+
+
+def test_videos_of_one_length_have_five_dimensions(model):
+    """As the video models of transformers have them."""
+    frames, faces = pictures(6), pictures(6, seed=1, size=FACE_SIZE)
+    mask, questions = torch.tensor([True, False, True] * 2), torch.tensor([[9, 10], [11, 12]])
+    with torch.no_grad():
+        flat = model.get_video_features(
+            frames, torch.tensor([3, 3]), questions, None, faces, mask
+        ).pooler_output
+        five = model.get_video_features(
+            frames.unflatten(0, (2, 3)),
+            qformer_input_ids_videos=questions,
+            face_pixel_values_videos=faces.unflatten(0, (2, 3)),
+            face_mask_videos=mask.view(2, 3),
+        ).pooler_output
+    assert len(five) == 2
+    assert torch.equal(torch.cat(five), torch.cat(flat))
+    with pytest.raises(ValueError, match=r"\[2, 4\].*unequal length one frame after another"):
+        model.get_video_features(frames.unflatten(0, (2, 3)), torch.tensor([2, 4]))
 
 
 @pytest.mark.parametrize(
@@ -393,6 +416,33 @@ def test_placeholders_are_never_predicted(model):
     lowest = torch.finfo(logits.dtype).min
     tokens = [model.config.image_token_id, model.config.video_token_id]
     assert (logits[..., tokens] == lowest).all()
+
+
+def test_placeholders_are_suppressed_wherever_tokens_are_proposed(model, tmp_path):
+    placeholders = [model.config.image_token_id, model.config.video_token_id]
+    assert model.generation_config.suppress_tokens == placeholders
+    model.save_pretrained(tmp_path)
+    assert AutoModel.from_pretrained(tmp_path).generation_config.suppress_tokens == placeholders
+    shipped, _ = load_model()
+    assert shipped.generation_config.suppress_tokens == shipped.config.placeholder_ids
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_prompt_lookup_gives_the_greedy_result(model, images):
+    """The prompt ends as it goes before its first image: the lookup proposes placeholders."""
+    ids = torch.cat([prompt(model.config, images), torch.tensor([[20, 1, 7]])], dim=1)
+    options = {"pixel_values": pictures(images), "do_sample": False, "max_new_tokens": 8}
+    greedy = model.generate(ids, **options)
+    assert torch.equal(model.generate(ids, **options, prompt_lookup_num_tokens=4), greedy)
+
+
+def test_visual_tokens_that_are_not_finite_are_refused(model):
+    images = pictures(2)
+    images[1, 0, 0, 0] = torch.nan
+    ids = prompt(model.config, images=2)
+    for call in (model, partial(model.generate, max_new_tokens=1)):
+        with pytest.raises(ValueError, match="2 of 8 image tokens hold NaN or infinity"):
+            call(ids, pixel_values=images)
 
 
 def test_labels_may_hold_placeholders(model):
