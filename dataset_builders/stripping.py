@@ -55,7 +55,7 @@ def strip_pictures(folder: str | Path, out: str | Path) -> None:
     report.pop("sha256", None)
     (partial / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
     card = DatasetCard((folder / "README.md").read_text(encoding="utf-8"))
-    for config in card.data.configs:
+    for config in card.data.get("configs"):
         config["description"] = f"without pictures, of {config['description']}"
     card.text += _HOW_TO_JOIN
     card.save(partial / "README.md")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from emo_llama.errors import DataFormatError, InputNotFoundError
@@ -30,6 +31,21 @@ Shapes = dict[str, list[int]]
 
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 SINGLES = ("model.safetensors", "pytorch_model.bin")
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""Types by the names that safetensors has for them."""
 
 
 def shard_files(folder: Path) -> list[Path]:
@@ -77,11 +93,13 @@ def shard_files(folder: Path) -> list[Path]:
     )
 
 
-def read_shard(path: Path) -> Any:
+def read_shard(path: Path, only_shapes: bool = False) -> Any:
     """What one weight file holds; from a pickle tensors stay on disk until they are used.
 
     Args:
         path (`Path`): A `.safetensors` file, or a pickle of tensors.
+        only_shapes (`bool`, *optional*, defaults to `False`):
+            Tensors of a `.safetensors` file on the device meta: their numbers are not read.
 
     Returns:
         `Any`: Usually tensors by key.
@@ -94,7 +112,7 @@ def read_shard(path: Path) -> Any:
         raise InputNotFoundError(f"{path}: no such file. Name the file of the checkpoint.")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return _shapes_in(path) if only_shapes else load_file(path)
         return _load_pickle(path)
     except Exception as error:  # a damaged or hostile file can raise anything
         raise DataFormatError(
@@ -102,6 +120,17 @@ def read_shard(path: Path) -> Any:
             "Fetch it again. A file that holds more than tensors is never read, since it could run "
             "code: ask for safetensors."
         ) from error
+
+
+def _shapes_in(path: Path) -> Tensors:
+    """The tensors of a safetensors file without their numbers."""
+    found = {}
+    with safe_open(path, framework="pt") as tensors:
+        for name in tensors.keys():  # noqa: SIM118 - the handle is no dict
+            part = tensors.get_slice(name)
+            kind = DTYPES[part.get_dtype()]
+            found[name] = torch.empty(part.get_shape(), dtype=kind, device="meta")
+    return found
 
 
 def _load_pickle(path: Path) -> Any:
@@ -114,11 +143,12 @@ def _load_pickle(path: Path) -> Any:
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def read_shards(files: list[Path]) -> Iterator[Tensors]:
+def read_shards(files: list[Path], only_shapes: bool = False) -> Iterator[Tensors]:
     """The tensors of each file in turn; only one file's are held.
 
     Args:
         files (`list[Path]`): Weight files.
+        only_shapes (`bool`, *optional*, defaults to `False`): As in [`read_shard`].
 
     Yields:
         `dict[str, torch.Tensor]`: Tensors by key.
@@ -127,7 +157,7 @@ def read_shards(files: list[Path]) -> Iterator[Tensors]:
         DataFormatError: A file is damaged or holds no tensors.
     """
     for path in files:
-        shard = read_shard(path)
+        shard = read_shard(path, only_shapes)
         if isinstance(shard, dict) and isinstance(shard.get("model"), dict):
             shard = shard["model"]
         if not isinstance(shard, dict) or not all(

@@ -145,10 +145,10 @@ class _Source:
         self.config = _read_config(checkpoint)
         self.files = [*shard_files(self.folder), *parts.extra]
         self.tower = parts.vision_tower
-        # A first pass over the keys: pickles are mapped, so that their numbers stay on disk.
+        # A first pass over the keys; no number is read, and nothing merged.
         self.shapes: Shapes = {}
         self.dtype: torch.dtype | None = None
-        for shard in self._shards():
+        for shard in self._shards(only_shapes=True):
             self.shapes |= shapes_of(shard)
             if EMBEDDING in shard:
                 self.dtype = shard[EMBEDDING].dtype
@@ -170,20 +170,22 @@ class _Source:
             ready = {key: tensor for key, tensor in ready.items() if not has_no_place(key)}
             yield convert_llama_vid_state_dict(ready)
 
-    def _shards(self) -> Iterator[Tensors]:
+    def _shards(self, only_shapes: bool = False) -> Iterator[Tensors]:
         has_tower = False
-        for shard in read_shards(self.files):
+        for shard in read_shards(self.files, only_shapes):
             has_tower = has_tower or any(key.startswith(TOWER) for key in shard)
+            if only_shapes:
+                shard = {key: tensor.to("meta") for key, tensor in shard.items()}
             yield shard if self.update is None else self.update.apply(shard)
         if self.update is not None and (rest := self.update.rest()):
             has_tower = has_tower or any(key.startswith(TOWER) for key in rest)
             yield rest
         if not has_tower and self.tower is not None:
-            yield self._tower_shard(self.tower)
+            yield self._tower_shard(self.tower, only_shapes)
 
-    def _tower_shard(self, path: Path) -> Tensors:
+    def _tower_shard(self, path: Path, only_shapes: bool) -> Tensors:
         """The published tower without its last block, which LLaMA-VID never runs."""
-        (shard,) = read_shards([path])
+        (shard,) = read_shards([path], only_shapes)
         blocks = {int(key.split(".")[1]) for key in shard if key.startswith("blocks.")}
         if not blocks:
             raise DataFormatError(

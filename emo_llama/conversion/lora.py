@@ -5,6 +5,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from emo_llama.conversion.checkpoints import Tensors, read_shards
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
 
@@ -75,7 +77,8 @@ class LoraUpdate:
         """A shard of the base with its updates.
 
         Args:
-            shard (`dict[str, torch.Tensor]`): By key.
+            shard (`dict[str, torch.Tensor]`): By key. On the device meta nothing is merged, since
+                shapes stay as they are.
 
         Returns:
             `dict[str, torch.Tensor]`: The same keys; merged in fp32, in the base's dtype.
@@ -85,11 +88,14 @@ class LoraUpdate:
             self.used.add(key)
             if key in self.others:
                 tensor = self.others[key]
-            elif key in self.pairs:
-                update = self.pairs[key]["B"].float() @ self.pairs[key]["A"].float()
-                tensor = (tensor.float() + self.scale * update).to(tensor.dtype)
+            elif key in self.pairs and not tensor.is_meta:
+                tensor = self._merged(tensor, self.pairs[key])
             merged[key] = tensor
         return merged
+
+    def _merged(self, tensor: torch.Tensor, pair: Tensors) -> torch.Tensor:
+        update = pair["B"].float() @ pair["A"].float()  # (out, r) by (r, in)
+        return (tensor.float() + self.scale * update).to(tensor.dtype)
 
     def rest(self) -> Tensors:
         """What the adapter holds and the base lacks, once every shard was read.

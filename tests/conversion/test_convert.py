@@ -12,6 +12,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModel, AutoProcessor, AutoTokenizer, LlamaTokenizer
 
 from emo_llama.cli import main
+from emo_llama.conversion import checkpoints
+from emo_llama.conversion.lora import LoraUpdate
 from emo_llama.modeling import EmoLlamaForConditionalGeneration
 from emo_llama.modeling.processing_emo_llama import VICUNA_SYSTEM_PROMPT
 from emo_llama.testing import tiny_processor
@@ -347,6 +349,25 @@ def test_lora_is_merged_into_its_base(vid_weights, tmp_path, capsys):
     found = model.model.language_model.layers[1].self_attn.q_proj.weight
     torch.testing.assert_close(found.data, vid_weights[f"{key}.weight"] + 2 * b @ a, **EXACT)
     assert torch.equal(model.model.frame_tokens.query_tokens.data.reshape(query.shape), query)
+
+
+def test_weights_are_read_and_merged_once(vid_weights, tmp_path, monkeypatch):
+    base, lora = write_folder(tmp_path / "base", vid_weights), tmp_path / "lora"
+    for path in base.glob("*.bin*"):
+        path.unlink()
+    save_file(vid_weights, base / "model.safetensors")
+    lora.mkdir()
+    (lora / "config.json").write_text(json.dumps(llama_config()))
+    (lora / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 4}))
+    key = "base_model.model.model.layers.1.self_attn.q_proj"
+    pair = {f"{key}.lora_A.weight": torch.ones(2, 48), f"{key}.lora_B.weight": torch.ones(48, 2)}
+    save_file(pair, lora / "adapter_model.safetensors")
+    read, merged = [], []
+    merge = LoraUpdate._merged
+    monkeypatch.setattr(checkpoints, "load_file", lambda p: read.append(p.parent) or load_file(p))
+    monkeypatch.setattr(LoraUpdate, "_merged", lambda *args: merged.append(1) or merge(*args))
+    assert convert(lora, tmp_path / "out", "--base", base) == 0
+    assert (read.count(base), read.count(lora), len(merged)) == (1, 1, 1)
 
 
 SENTENCES = [
