@@ -22,7 +22,8 @@ from emo_llama.dataset_builders.base import Item
 from emo_llama.dataset_builders.build import REPORT, BuildOptions, make_builder
 from emo_llama.dataset_builders.crops import Cropper
 from emo_llama.dataset_builders.schema import CLIP_FEATURES, FEATURES
-from emo_llama.errors import DataFormatError, EmoLlamaError, InputNotFoundError, UsageError
+from emo_llama.errors import DataFormatError, EmoLlamaError, InputNotFoundError
+from emo_llama.files import complete_folder
 
 __all__ = ["join_pictures", "strip_pictures"]
 
@@ -45,21 +46,18 @@ def strip_pictures(folder: str | Path, out: str | Path) -> None:
     """
     folder, out = Path(folder), Path(out)
     report = _report(folder)
-    if out.exists():
-        raise UsageError(f"{out}: exists already; remove it or name another folder to write")
-    partial = out.with_name(f".{out.name}.unfinished")
-    for shard in sorted(folder.glob("*/*.parquet")):
-        target = partial / shard.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _strip_shard(shard, target)
-    report.pop("sha256", None)
-    (partial / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
-    card = DatasetCard((folder / "README.md").read_text(encoding="utf-8"))
-    for config in card.data.get("configs"):
-        config["description"] = f"without pictures, of {config['description']}"
-    card.text += _HOW_TO_JOIN
-    card.save(partial / "README.md")
-    partial.replace(out)
+    with complete_folder(out) as partial:
+        for shard in sorted(folder.glob("*/*.parquet")):
+            target = partial / shard.relative_to(folder)
+            target.parent.mkdir(exist_ok=True)
+            _strip_shard(shard, target)
+        report.pop("sha256", None)
+        (partial / REPORT).write_text(json.dumps(report, indent=1), encoding="utf-8")
+        card = DatasetCard((folder / "README.md").read_text(encoding="utf-8"))
+        for config in card.data.get("configs"):
+            config["description"] = f"without pictures, of {config['description']}"
+        card.text += _HOW_TO_JOIN
+        card.save(partial / "README.md")
 
 
 _HOW_TO_JOIN = """
