@@ -22,6 +22,9 @@ from emo_llama.mediapipe_graphs import MediapipeGraph
 
 logger = logging.getLogger(__name__)
 
+# mediapipe's OpenCV counts pixels in 16 bits and ends the process where a side is longer.
+MAX_SIDE = 32_000
+
 DETECTORS = ("auto", "mediapipe", "cascade", "none")
 
 # For each of the 68 landmarks of the common scheme, the vertex of mediapipe's face mesh that lies
@@ -168,8 +171,10 @@ class MediapipeDetector:
     def _detect_in(self, image: Image.Image, region: Box, name: str) -> list[Detection]:
         """Run one model on one region; boxes come back in pixels of the whole image."""
         left, top, right, bottom = region
-        pixels = np.array(image.crop((int(left), int(top), int(right), int(bottom))))
-        height, width = pixels.shape[:2]
+        seen = image.crop((int(left), int(top), int(right), int(bottom)))
+        width, height = seen.size
+        seen.thumbnail((MAX_SIDE, MAX_SIDE))  # boxes come back as shares of it
+        pixels = np.array(seen)
         detections = []
         for raw in self.models[name].process(pixels).detections or []:
             rel = raw.location_data.relative_bounding_box

@@ -51,6 +51,21 @@ def test_small_faces_of_a_group_are_found_on_tiles(mediapipe_detector, portrait)
 
 
 @needs_mediapipe
+def test_boxes_fit_a_picture_that_is_seen_smaller(
+    mediapipe_detector, portrait, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faces, "MAX_SIDE", 200)
+    (found,) = mediapipe_detector.detect(portrait)
+    assert intersection_over_union(found.box, FACE) > 0.7
+
+
+@needs_mediapipe
+@pytest.mark.slow
+def test_a_side_that_mediapipe_cannot_count_does_not_end_the_process(mediapipe_detector) -> None:
+    assert mediapipe_detector.detect(Image.new("RGB", (33_000, 330), "white")) == []
+
+
+@needs_mediapipe
 @pytest.mark.parametrize("size", [(300, 200), (1300, 700), (40, 30), (1, 1)])
 def test_a_landscape_has_no_faces(mediapipe_detector, size: tuple[int, int]) -> None:
     ramp = np.linspace(0, 255, size[0], dtype=np.uint8)

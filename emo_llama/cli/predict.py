@@ -26,6 +26,7 @@ EXAMPLES = """examples:
   emo-llama predict photos/ --out results.parquet --resume --workers 4
   emo-llama predict photo.jpg --question "What does the mouth show?" --overlay drawn/
 """
+MAX_WORKERS = 256  # each loads the model
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -139,8 +140,8 @@ def main(args: argparse.Namespace) -> int:
 
 def _check_values(args: argparse.Namespace) -> None:
     """Refuse values that cannot be meant."""
-    if args.workers < 1:
-        raise UsageError(f"--workers expects a number from 1, got {args.workers}.")
+    if not 1 <= args.workers <= MAX_WORKERS:
+        raise UsageError(f"--workers expects a number from 1 to {MAX_WORKERS}, got {args.workers}.")
     if not 0.0 <= args.abstain_below <= 1.0:
         raise UsageError(f"--abstain-below expects a probability, got {args.abstain_below}.")
     if args.question is not None and args.question != escape(args.question):

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from tqdm import tqdm
 
 from emo_llama.boxes import Box
 from emo_llama.errors import UsageError
@@ -152,7 +153,8 @@ class EmotionRecognizer:
             [`Result`] or `list[Result]`: One an input. What cannot be read has an `error`.
         """
         if isinstance(source, (list, tuple)):
-            return [self.recognize(item, question) for item in source]
+            bar = tqdm(source, "recognize", leave=False, disable=None)  # on terminals only
+            return [self.recognize(item, question) for item in bar]
         return self.recognize(source, question)
 
     def recognize(

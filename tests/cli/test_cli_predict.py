@@ -110,6 +110,7 @@ def test_a_question_is_asked(model: Path, photos: Path, capsys) -> None:
         (["--format", "parquet"], "--out"),
         (["--resume"], "--out"),
         (["--workers", "0"], "--workers"),
+        (["--workers", "100000"], "--workers"),
         (["--abstain-below", "2"], "--abstain-below"),
         (["--out", "x.xlsx"], ".parquet"),
         (["--out", "x.tsv", "--format", "csv"], "ends in .txt, .json, .jsonl, .csv, .parquet"),

@@ -393,3 +393,18 @@ def test_boxes_of_a_reduced_picture_are_those_of_the_file(
     (same,) = recognizer.recognize(half, describe=False, landmarks=True).faces
     assert face.probabilities == same.probabilities
     np.testing.assert_allclose(face.landmarks, same.landmarks * 2)
+
+
+def test_a_list_shows_a_bar_on_a_terminal_only(
+    recognizer, picture, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    recognizer([picture])
+    assert capsys.readouterr().err == ""
+    screen = Screen()
+    monkeypatch.setattr("sys.stderr", screen)
+    assert len(recognizer([picture, picture])) == 2
+    assert "recognize" in screen.getvalue() and "2/2" in screen.getvalue()
