@@ -12,6 +12,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from safetensors.torch import load_file
 
+from emo_llama.cli import main
 from emo_llama.errors import InputNotFoundError, UsageError
 from emo_llama.loading import load_model
 from emo_llama.testing import tiny_config, tiny_model, tiny_processor
@@ -78,9 +79,9 @@ def losses(work_dir):
 @pytest.fixture(scope="module")
 def alone(recipe):
     """What one process learns."""
-    size = ["--per_device_train_batch_size", str(BATCH), "--use_cpu", "true"]
-    out, done = run(recipe, "alone", CLI, *size)
-    assert done.returncode == 0, done.stderr
+    out = recipe.parent / "alone"
+    words = ["--per_device_train_batch_size", str(BATCH), "--use_cpu", "true"]
+    assert main(["train", "--config", str(recipe), *words, "--output_dir", str(out)]) == 0
     return out
 
 
@@ -107,9 +108,10 @@ def test_two_processes_learn_what_one_learns(recipe, alone, launcher, use_cpu, r
         # Adam divides by the gradient's own size: where that is noise, a step is noise too.
         assert (weights[name] - value).abs().max() < 2e-3, name
     load_model(out / "model")
-    again, done = run(recipe, out.name, launcher, *size)
-    assert done.returncode != 0
-    assert done.stderr.count("holds an earlier run") == 1
+    if use_cpu == "true":  # what one process refuses, all end with; however the model is shared
+        _, done = run(recipe, out.name, launcher, *size)
+        assert done.returncode != 0
+        assert done.stderr.count("holds an earlier run") == 1
 
 
 def test_one_process_waits_for_none():

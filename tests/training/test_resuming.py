@@ -9,6 +9,7 @@ import sys
 import pytest
 import yaml
 
+from emo_llama.cli import main
 from emo_llama.testing import tiny_model, tiny_processor
 
 STEPS, SAVED, KILLED = 16, 6, 9
@@ -36,38 +37,36 @@ LORA = {
 
 
 @pytest.fixture
-def command(tmp_path, ferplus_build):
-    """Gives the command line of a run, by the name of its work folder."""
+def words(tmp_path, ferplus_build):
+    """Gives the words of a run, by the name of its work folder."""
     tiny_model().save_pretrained(tmp_path / "start")
     tiny_processor().save_pretrained(tmp_path / "start")
     start, data = str(tmp_path / "start"), str(ferplus_build[0])
 
-    def words(name, settings):
+    def write(name, settings):
         path = tmp_path / "recipe.yaml"
         values = {"model_name_or_path": start, "data": data, **SETTINGS, **settings}
         path.write_text(yaml.safe_dump(values))
-        train = [sys.executable, "-m", "emo_llama.cli", "train", "--config", str(path)]
-        return [*train, "--output_dir", str(tmp_path / name)]
+        return ["train", "--config", str(path), "--output_dir", str(tmp_path / name)]
 
-    return words
+    return write
 
 
-def run(command, kill_after=None):
-    """Runs a command; kills it without notice when so many losses have been printed."""
+def kill_within(words):
+    """Runs the command in a process and kills it without notice when so many losses are printed."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    command = [sys.executable, "-m", "emo_llama.cli", *words]
     process = subprocess.Popen(command, env=environment, **pipes)
     printed, seen = 0, []
     for line in process.stdout:
         seen.append(line)
         printed += line.count("'loss'")
-        if printed == kill_after:
+        if printed == KILLED:
             process.kill()
             break
     process.stdout.close()
-    expected = 0 if kill_after is None else -signal.SIGKILL
-    assert process.wait() == expected, "".join(seen)
-    return printed
+    assert process.wait() == -signal.SIGKILL, "".join(seen)
 
 
 def curve(work_dir):
@@ -79,13 +78,15 @@ def curve(work_dir):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("settings", [{}, LORA], ids=["plain", "lora"])
-def test_a_killed_run_goes_on_as_if_nothing_had_been(command, tmp_path, settings):
+def test_a_killed_run_goes_on_as_if_nothing_had_been(words, tmp_path, capsys, settings):
     """An epoch has 11 steps: the checkpoint lies within the first, the end within the second."""
-    run(command("whole", settings))
-    run(command("cut", settings), kill_after=KILLED)
+    assert main(words("whole", settings)) == 0
+    kill_within(words("cut", settings))
     left = {path.name for path in (tmp_path / "cut" / "tuning").glob("checkpoint-*")}
     assert left == {f"checkpoint-{SAVED}"}
-    assert run([*command("cut", settings), "--resume"]) == STEPS - SAVED
+    capsys.readouterr()
+    assert main([*words("cut", settings), "--resume"]) == 0
+    assert capsys.readouterr().err.count("'loss'") == STEPS - SAVED
     whole, resumed = curve(tmp_path / "whole"), curve(tmp_path / "cut")
     assert list(resumed) == list(range(1, STEPS + 1))
     assert resumed == pytest.approx(whole, abs=1e-6)
