@@ -61,6 +61,8 @@ class FaceXFormerOutput(ModelOutput):
             Face parsing at the crop's size.
         expression_logits (`torch.FloatTensor` of shape `(B, num_expressions)`, *optional*):
             Only with that head.
+        hidden_states (`tuple[torch.FloatTensor]` of shapes `(B, C_i, h_i, w_i)`, *optional*):
+            The backbone's four maps, finest first, on request.
     """
 
     feature_map: torch.FloatTensor | None = None
@@ -74,6 +76,7 @@ class FaceXFormerOutput(ModelOutput):
     race_logits: torch.FloatTensor | None = None
     segmentation_logits: torch.FloatTensor | None = None
     expression_logits: torch.FloatTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
 
 
 class FaceXFormerMLP(nn.Module):
@@ -366,7 +369,7 @@ class FaceXFormerModel(PreTrainedModel):
         return feature_map, task_tokens, landmarks
 
     def _look(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """As `encode`, and mask tokens (B, S, d) and the decoded map (B, h * w, d) with it."""
+        """As `encode`, then mask tokens (B, S, d), the decoded map (B, h * w, d) and four maps."""
         if not self.config.use_mirror:
             return self._look_once(pixel_values)
         both = self._look_once(torch.cat([pixel_values, pixel_values.flip(-1)]))
@@ -386,7 +389,7 @@ class FaceXFormerModel(PreTrainedModel):
         task_tokens = self._task_tokens(tokens, maps[-1])
         landmarks = self.landmark_head(task_tokens[:, 0]).unflatten(-1, (-1, 2))
         mask_tokens = tokens[:, 7 : 7 + self.config.num_segmentation_classes]
-        return feature_map, task_tokens, landmarks, mask_tokens, image
+        return feature_map, task_tokens, landmarks, mask_tokens, image, *maps
 
     def get_task_tokens(self, feature_map: torch.Tensor, last_map: torch.Tensor) -> torch.Tensor:
         """The decoder's answer to a fused map.
@@ -416,7 +419,11 @@ class FaceXFormerModel(PreTrainedModel):
         return tokens + pooled.unflatten(-1, (tokens.shape[1], -1))
 
     def forward(
-        self, pixel_values: torch.FloatTensor, return_dict: bool | None = None, **kwargs: object
+        self,
+        pixel_values: torch.FloatTensor,
+        return_dict: bool | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs: object,
     ) -> FaceXFormerOutput | tuple:
         """Runs every head on every crop.
 
@@ -424,12 +431,16 @@ class FaceXFormerModel(PreTrainedModel):
             pixel_values (`torch.FloatTensor` of shape `(B, 3, H, W)`):
                 Normalised face crops; H = W = `image_size`.
             return_dict (`bool`, *optional*): `False` gives a plain tuple.
+            output_hidden_states (`bool`, *optional*, defaults to the config's):
+                Whether to give the backbone's maps as well.
             kwargs (`dict`, *optional*): Ignored.
 
         Returns:
             [`FaceXFormerOutput`]: Maps, tokens and predictions.
         """
-        feature_map, task_tokens, landmarks, mask_tokens, image = self._look(pixel_values)
+        feature_map, task_tokens, landmarks, mask_tokens, image, *maps = self._look(pixel_values)
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
         output = FaceXFormerOutput(
             feature_map=feature_map,
             task_tokens=task_tokens,
@@ -444,6 +455,7 @@ class FaceXFormerModel(PreTrainedModel):
             expression_logits=None
             if self.expression_head is None
             else self.expression_head(task_tokens[:, 7]),
+            hidden_states=tuple(maps) if output_hidden_states else None,
         )
         use_dict = return_dict if return_dict is not None else self.config.return_dict
         return output if use_dict else output.to_tuple()

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from emo_llama.conversion.facexformer import convert_facexformer_state_dict
 from emo_llama.modeling import FaceXFormerConfig, FaceXFormerModel
+from emo_llama.testing import tiny_face_config
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
 TOLERANCE = {"atol": 1e-5, "rtol": 0}
@@ -94,3 +95,17 @@ def test_full_size_has_the_published_parameter_count():
     with torch.device("meta"):
         model = FaceXFormerModel(FaceXFormerConfig())
     assert sum(p.numel() for p in model.parameters()) == 91_985_943
+
+
+@pytest.mark.parametrize("use_mirror", [False, True])
+def test_the_backbones_maps_come_as_hidden_states_on_request(use_mirror):
+    model = FaceXFormerModel(tiny_face_config(use_mirror=use_mirror)).eval()
+    pixels = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        maps = model.get_backbone_maps(pixels)
+        asked = model(pixels, output_hidden_states=True).hidden_states
+        assert model(pixels).hidden_states is None
+        model.config.output_hidden_states = True
+        by_config = model(pixels).hidden_states
+    torch.testing.assert_close(list(asked), maps)
+    torch.testing.assert_close(by_config, asked)
