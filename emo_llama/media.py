@@ -38,7 +38,7 @@ VIDEO_SUFFIXES = frozenset(
 MAX_IMAGE_BYTES = 100_000_000
 MAX_IMAGE_PIXELS = 90_000_000  # decoded whole
 MAX_REDUCED_PIXELS = 178_000_000  # decoded at half size; Pillow opens no more
-MAX_IMAGE_SIDE = 65_535
+MAX_IMAGE_SIDE = 32_766  # OpenCV, below the detectors, counts in 16 bits
 MAX_ASPECT = 100  # a strip has no face, and pictures are padded to squares
 
 _TS_PACKET = 188  # bytes; each begins with the same byte

@@ -221,7 +221,10 @@ def _open(file: IO[bytes]) -> Any:
     """The container in a file, opened from its start; FFmpeg may open nothing else."""
     file.seek(0)
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
-    return av.open(file, metadata_errors="replace", options=options)
+    try:
+        return av.open(file, metadata_errors="replace", options=options)
+    except av.error.ArgumentError as error:
+        raise ValueError(f"not one of the containers that are read: {CONTAINERS}") from error
 
 
 def _video_stream(container: Any, max_side: int) -> Any:
