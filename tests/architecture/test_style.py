@@ -17,6 +17,7 @@ MACHINE_ROOTS = ("home", "root", "tmp", "mnt", "Users")
 MACHINE_PATH = re.compile(rf"""["'](/({"|".join(MACHINE_ROOTS)})/|[A-Z]:\\)""")
 
 
+CHECKS = re.compile(r"\bassert\b|\bpytest\.(raises|warns|fail)\(|\bassert_\w+\(")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -78,3 +79,22 @@ def loads_any_pickle(node: ast.AST) -> bool:
     if isinstance(node, (ast.Import, ast.ImportFrom)):
         return "pickle" in [*(alias.name for alias in node.names), getattr(node, "module", None)]
     return False
+
+
+def test_every_test_asserts() -> None:
+    """By itself or by a function of its file, unless it is skipped."""
+    silent = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        functions = [node for node in ast.walk(tree) if isinstance(node, Function)]
+        asserting = {
+            function.name for function in functions if CHECKS.search(ast.unparse(function))
+        }
+        silent += [
+            f"{path.relative_to(ROOT)}:{function.lineno} {function.name}"
+            for function in functions
+            if function.name.startswith("test_") and function.name not in asserting
+            if not any("skip" in ast.unparse(mark) for mark in function.decorator_list)
+            if not asserting & {name.id for name in ast.walk(function) if type(name) is ast.Name}
+        ]
+    assert not silent, f"tests that can only crash: {silent}"
