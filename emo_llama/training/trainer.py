@@ -36,7 +36,7 @@ HEAD = "expression_head"
 
 
 class ExpressionHead(nn.Module):
-    """Reads the expression from the face tokens while a model is taught; dropped in the end.
+    """Reads the expression from the face tokens while a model is trained; dropped after.
 
     Args:
         width (`int`): Of a token.
@@ -47,23 +47,23 @@ class ExpressionHead(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.linear = nn.Linear(width, num_labels)
-        self.heard: list[torch.Tensor] = []
+        self.kept: list[torch.Tensor] = []
 
-    def hear(self, module: nn.Module, args: tuple, tokens: torch.Tensor) -> None:
+    def keep(self, module: nn.Module, args: tuple, tokens: torch.Tensor) -> None:
         """A forward hook of the Face Info Mining: keeps its tokens (n, K, D) for the loss."""
         if self.training:
-            self.heard.append(tokens)
+            self.kept.append(tokens)
 
     def loss(self, classes: torch.Tensor) -> torch.Tensor:
-        """Cross-entropy of what was heard since the last time with classes (n,)."""
-        tokens = torch.cat(self.heard).mean(1)  # (n, D)
-        self.heard.clear()
+        """Cross-entropy of the tokens kept since the last time with classes (n,)."""
+        tokens = torch.cat(self.kept).mean(1)  # (n, D)
+        self.kept.clear()
         logits = self.linear(self.norm(tokens.to(self.norm.weight.dtype)))
         return F.cross_entropy(logits.float(), classes)
 
 
 def add_expression_head(model: EmoLlamaForConditionalGeneration) -> None:
-    """Puts a fresh [`ExpressionHead`] under the Face Info Mining, to be taught with it.
+    """Puts a fresh [`ExpressionHead`] under the Face Info Mining, to be trained with it.
 
     Args:
         model ([`EmoLlamaForConditionalGeneration`]): The model.
@@ -124,7 +124,7 @@ class InstructionTrainer(SFTTrainer):
             self.add_callback(Progress())
 
     def _trained_head(self) -> ExpressionHead:
-        """The head that learns (PEFT keeps an untrained copy), listening from now on."""
+        """The head that is trained (PEFT keeps an untrained copy), hooked in from now on."""
         if self.args.world_size > 1:
             raise UsageError(
                 "expression_loss works in one process only. Set it to 0, or start without "
@@ -133,7 +133,7 @@ class InstructionTrainer(SFTTrainer):
         for module in self.model.modules():
             head = getattr(module, HEAD, None)
             if isinstance(head, ExpressionHead) and head.linear.weight.requires_grad:
-                module.register_forward_hook(head.hear)
+                module.register_forward_hook(head.keep)
                 return head
         raise UsageError(
             "expression_loss: the Face Info Mining is not trained. Take it out of `frozen`, or "
@@ -155,12 +155,12 @@ class InstructionTrainer(SFTTrainer):
         Returns:
             `torch.utils.data.DataLoader`: Batches.
         """
-        taught = self.data_collator
-        self.data_collator = self.eval_collator or taught
+        of_training = self.data_collator
+        self.data_collator = self.eval_collator or of_training
         try:
             return super().get_eval_dataloader(*args, **kwargs)
         finally:
-            self.data_collator = taught
+            self.data_collator = of_training
 
     def compute_loss(
         self,

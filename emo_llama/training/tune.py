@@ -182,7 +182,7 @@ def _tune(
     started = time.perf_counter()
     fed, checked = _feeds(model, processor, data, recipe, sft)
     with stored_encoders(model, [part.store for part in (fed, checked) if part and part.store]):
-        trainer = _teach(model, processor, (fed, checked), recipe, sft, peft)
+        trainer = _run_trainer(model, processor, (fed, checked), recipe, sft, peft)
         minutes = (time.perf_counter() - started) / 60
         trained = whole_model(trainer, lambda: _start(source, data, recipe, sft.seed)[0])
 
@@ -231,7 +231,7 @@ def _feeds(
     return fed, feed(data, recipe, sft, model, processor, SPLIT, offset)
 
 
-def _teach(
+def _run_trainer(
     model: EmoLlamaForConditionalGeneration,
     processor: EmoLlamaProcessor,
     feeds: tuple[Feed, Feed | None],

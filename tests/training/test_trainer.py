@@ -17,7 +17,7 @@ from emo_llama.loading import load_model
 from emo_llama.recognition.attributes import AGES, GENDERS, RACES, predict_sentences
 from emo_llama.recognition.recognizer import EmotionRecognizer
 from emo_llama.testing import tiny_config, tiny_model, tiny_processor
-from emo_llama.training.data.collator import CLASSES, InstructionCollator, ShownRows, with_leads
+from emo_llama.training.data.collator import CLASSES, InstructionCollator, ShownRows, with_prefixes
 from emo_llama.training.data.instructions import InstructionData
 from emo_llama.training.parts import switch_parts
 from emo_llama.training.recipe import parse_recipe
@@ -58,14 +58,14 @@ def test_the_second_loss_is_added(recipe, tmp_path):
     assert 0.5 * 1.2 < extra < 0.5 * 4  # about half of log 8 before anything is learned
 
 
-def test_the_head_hears_only_while_it_is_taught():
+def test_the_head_keeps_tokens_only_while_it_is_trained():
     head = ExpressionHead(width=4, num_labels=3)
     tokens = torch.randn(5, 2, 4, requires_grad=True)
-    head.eval().hear(head, (), tokens)
-    assert head.heard == []
-    head.train().hear(head, (), tokens)
+    head.eval().keep(head, (), tokens)
+    assert head.kept == []
+    head.train().keep(head, (), tokens)
     head.loss(torch.tensor([0, 1, 2, 0, 1])).backward()
-    assert tokens.grad is not None and head.heard == []
+    assert tokens.grad is not None and head.kept == []
 
 
 @pytest.mark.slow
@@ -200,10 +200,10 @@ def test_stills_and_clips_share_a_batch(ferplus_build):
 
 def test_attributes_stand_before_the_question(ferplus_build):
     rows = InstructionData(ferplus_build[0]).rows(0.0, 0).select(range(2))
-    led = with_leads(rows, ["The person is a man aged 20-29.", ""])
+    prefixed = with_prefixes(rows, ["The person is a man aged 20-29.", ""])
     asked = [row["messages"][0]["content"] for row in rows]
-    assert led[0]["messages"][0]["content"] == f"The person is a man aged 20-29. {asked[0]}"
-    assert led[1]["messages"] == rows[1]["messages"]
+    assert prefixed[0]["messages"][0]["content"] == f"The person is a man aged 20-29. {asked[0]}"
+    assert prefixed[1]["messages"] == rows[1]["messages"]
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from emo_llama.prompts import led
 from emo_llama.training.data.augmentation import AugmentedFaces
 
-__all__ = ["CLASSES", "EpochOfRows", "InstructionCollator", "ShownRows", "with_leads"]
+__all__ = ["CLASSES", "EpochOfRows", "InstructionCollator", "ShownRows", "with_prefixes"]
 
 CLASSES = "expression_labels"
 """Input of the trainer: the class of each still, then of each frame of the clips."""
@@ -96,12 +96,12 @@ def _as_clip(
     return [first | {"content": content}, *others], []
 
 
-def with_leads(rows: Dataset, leads: Sequence[str]) -> Dataset:
+def with_prefixes(rows: Dataset, prefixes: Sequence[str]) -> Dataset:
     """Puts a sentence before the first question of each row.
 
     Args:
         rows (`datasets.Dataset`): With `messages`.
-        leads (`Sequence[str]`): A sentence a row; an empty one adds nothing.
+        prefixes (`Sequence[str]`): A sentence a row; an empty one adds nothing.
 
     Returns:
         `datasets.Dataset`: The rows.
@@ -110,7 +110,7 @@ def with_leads(rows: Dataset, leads: Sequence[str]) -> Dataset:
     def lead(row: dict[str, Any], index: int) -> dict[str, Any]:
         """The row's conversation with its sentence."""
         first, *others = row["messages"]
-        return {"messages": [first | {"content": led(first["content"], leads[index])}, *others]}
+        return {"messages": [first | {"content": led(first["content"], prefixes[index])}, *others]}
 
     return rows.map(lead, with_indices=True, load_from_cache_file=False)
 

@@ -22,7 +22,7 @@ from emo_llama.recognition.attributes import (
 )
 from emo_llama.training.arguments import RecipeArguments
 from emo_llama.training.data.augmentation import AugmentedFaces
-from emo_llama.training.data.collator import InstructionCollator, ShownRows, with_leads
+from emo_llama.training.data.collator import InstructionCollator, ShownRows, with_prefixes
 from emo_llama.training.data.feature_cache import FeatureStore, StoredPictures, store_features
 from emo_llama.training.data.instructions import InstructionData
 from emo_llama.training.data.pictures import NumberedPictures, number_pictures
@@ -84,7 +84,7 @@ def feed(
     weights = None
     if recipe.balance and is_training:
         weights = balanced_weights(rows["class"], recipe.balance)
-    store, leads, shown = None, None, ShownRows(change)
+    store, prefixes, shown = None, None, ShownRows(change)
     if recipe.feature_cache is not None or recipe.attributes == "predicted":
         views = recipe.feature_views if recipe.feature_cache is not None else 1
         kept_change = change if recipe.feature_cache is not None else None
@@ -94,11 +94,11 @@ def feed(
         if recipe.attributes == "predicted":
             check_attributes(model)
             sentences = picture_sentences(model, processor, pictures, store)
-            leads = [sentences[images[len(images) // 2]] for images in numbered["images"]]
+            prefixes = [sentences[images[len(images) // 2]] for images in numbered["images"]]
         if store is not None:
             rows, shown = numbered, ShownRows(views=pictures.views, seed=sft.seed)
-    if leads is not None:
-        rows = with_leads(rows, leads)
+    if prefixes is not None:
+        rows = with_prefixes(rows, prefixes)
     if store is not None:
         store = store._replace(offset=offset)
         processor = copy.copy(processor)

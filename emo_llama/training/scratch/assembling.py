@@ -1,4 +1,4 @@
-"""A model from scratch: teaches its encoders, makes its tokenizer, and puts the parts together.
+"""A model from scratch: trains its encoders, makes its tokenizer, and puts the parts together.
 
 Decides the order (instruction data, face network, vision tower, tokenizer, model) and where each
 result lies in the work folder, so that a run that was cut off goes on behind the last finished
@@ -52,7 +52,7 @@ def build_from_scratch(
         scratch (`dict`):
             `face`: settings of [`FaceStage`], or a list of them, each of which goes on from the one
             before and adds to its settings. `tower`: the same for a network of which the backbone
-            is kept, taught on FairFace alone, or the word `"face"` for the face network's own
+            is kept, trained on FairFace alone, or the word `"face"` for the face network's own
             backbone. `tokenizer`: `vocab_size`. `model`: arguments of [`EmoLlamaConfig`] that the
             parts do not settle; its `face_config` may be `None`.
         data (`Path`): Folder with `ferplus/` and `fairface/`.
@@ -204,11 +204,11 @@ def _checkpoints(out: Path) -> Path:
 def assemble(
     scratch: dict[str, Any], face_dir: Path, tower_dir: Path, built: Path, out: Path
 ) -> Path:
-    """Puts an untuned model together: taught encoders, the rest fresh.
+    """Puts an untuned model together: trained encoders, the rest fresh.
 
     Args:
         scratch (`dict`): As in [`build_from_scratch`].
-        face_dir (`Path`): The taught face network.
+        face_dir (`Path`): The trained face network.
         tower_dir (`Path`): The network whose backbone becomes the vision tower.
         built (`Path`): Instruction data; its texts make the tokenizer.
         out (`Path`): Folder to write.
@@ -282,7 +282,7 @@ def _processor(
     tower: FaceXFormerModel,
     tokenizer: PreTrainedTokenizerFast,
 ) -> EmoLlamaProcessor:
-    """Grey face crops without a margin, for both encoders, as they were taught."""
+    """Grey face crops without a margin, for both encoders, as they were trained."""
     grey = {"mean": [MEAN] * 3, "std": [STD] * 3}
     images = EmoLlamaImageProcessor(
         size=tower.config.image_size,

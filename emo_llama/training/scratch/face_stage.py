@@ -1,4 +1,4 @@
-"""The face stage: teaches a small face network all that the data sets know of a face.
+"""The face stage: trains a small face network on all that the data sets know of a face.
 
 Decides augmentation, losses and schedule; transformers' Trainer does the loop, checkpoints and
 resume. Weights are averaged along the way (EMA), and the average is what is kept.
@@ -46,7 +46,7 @@ class FaceStage:
         sizes (`list`, *optional*):
             `[start, pixels]` pairs: from this share of the steps on, crops have this side.
         decoder_start (`float`, *optional*, defaults to 0.75):
-            Share of the steps that teach the backbone alone, by linear heads on its pooled last
+            Share of the steps that train the backbone alone, by linear heads on its pooled last
             map; fusion and decoder, half of the cost, join after it.
         attribute_share (`float`, *optional*, defaults to 0.15):
             FairFace faces, as a share of the FERPlus faces.
@@ -102,7 +102,7 @@ class FaceBatches(torch.utils.data.Dataset):
 class FaceObjective(nn.Module):
     """The face network with its losses.
 
-    Linear heads on the pooled last map teach the backbone and are dropped later.
+    Linear heads on the pooled last map train the backbone and are dropped later.
     """
 
     def __init__(self, stage: FaceStage) -> None:
@@ -292,7 +292,7 @@ def train_face(
         validation ([`FaceTable`], *optional*): Faces that are scored after each epoch.
         out (`Path`): Folder of the finished network; it appears when it is whole.
         work_dir (`Path`): Folder of the checkpoints.
-        start (`Path`, *optional*): A taught face network to go on from.
+        start (`Path`, *optional*): A trained face network to go on from.
     """
     torch.manual_seed(stage.seed)
     model = FaceObjective(stage)

@@ -1,4 +1,4 @@
-"""Arrays that teach the face network: grey crops with what is known of each.
+"""Arrays that the face network is trained on: grey crops with what is known of each.
 
 Decides how FERPlus and FairFace become one table of equal crops: framing, size, and which targets a
 row has. FERPlus rows carry vote distributions, FairFace rows age, gender and race, both carry mesh

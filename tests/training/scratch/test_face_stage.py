@@ -118,7 +118,7 @@ def test_a_cut_run_ends_like_a_whole_one(tmp_path):
 
 
 def test_a_further_stage_may_add_the_pooled_map(tmp_path):
-    """What the network knew stays; the way from the pooled map is fresh and is taught."""
+    """What the network knew stays; the way from the pooled map is fresh and is trained."""
     train = face_table(32)
     first = stage(epochs=1, sizes=[[0.0, 32]])
     train_face(first, train, None, None, tmp_path / "first", tmp_path / "first-work")
