@@ -254,7 +254,7 @@ def _download(repository: str) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelNotFoundError(
             f"{repository!r}: there is no such folder here, and the Hub, which was asked for a "
-            f"repository of this name, did not give it: {_first_line(error)} Name a folder that "
+            f"repository of this name, did not give it ({_first_line(error)}). Name a folder that "
             "holds a model, or an existing repository as team/name."
         ) from error
 

@@ -9,9 +9,11 @@ import threading
 from pathlib import Path
 
 import pytest
-from model_corpus import REFUSED, SOUND, edit
+from model_corpus import REFUSED, SOUND, both, code, config, edit
 
-from emo_llama.errors import ModelNotFoundError
+from emo_llama.conversion.checkpoints import shard_files
+from emo_llama.conversion.parts import LanguagePart
+from emo_llama.errors import DataFormatError, ModelNotFoundError
 from emo_llama.loading import find_model, load_model
 from emo_llama.testing import tiny_model, tiny_processor
 
@@ -112,3 +114,35 @@ def test_a_snapshot_of_the_hub_is_links_and_loads(folder: Path) -> None:
 def test_a_misspelt_name_is_told_at_once() -> None:
     with pytest.raises(ModelNotFoundError, match="'typo': no such folder.*team/name"):
         find_model("typo")
+
+
+def test_a_misspelt_repository_says_that_the_hub_was_asked() -> None:
+    expected = "no such folder here, and the Hub, which was asked.*team/name"
+    with pytest.raises(ModelNotFoundError, match=expected):
+        load_model("team/typo")
+
+
+def test_an_index_of_a_checkpoint_stays_in_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "outside.bin").touch()
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    names = json.dumps({"weight_map": {"a": "../outside.bin"}})
+    (folder / "pytorch_model.bin.index.json").write_text(names)
+    with pytest.raises(DataFormatError, match="outside.bin.*expected files of this folder"):
+        shard_files(folder)
+
+
+@pytest.mark.parametrize("kind", ["kernel", "code"])
+def test_parts_of_other_models_run_no_code_either(folder: Path, kind: str) -> None:
+    change = {
+        "kernel": config("attn_implementation", "team/kernel"),
+        "code": both(
+            config("auto_map", {"AutoConfig": "evil.C"}),
+            config("model_type", "evil"),
+            code("evil.py", ("C",)),
+        ),
+    }[kind]
+    change(folder)
+    with pytest.raises(DataFormatError, match="config.json"):
+        LanguagePart(str(folder))
+    assert not (folder.parent / "ran").exists()
