@@ -55,7 +55,7 @@ def test_no_folder_runs_code_asks_the_network_or_takes_the_machine_down(tmp_path
         stdin=yes.stdout,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         env=os.environ | proxies | {"HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home")},
     )
     yes.kill()
