@@ -54,12 +54,15 @@ def calibrate(scored: ScoredSplit, config: EmoLlamaConfig) -> ScoredSplit:
     if len(scored.targets) < MIN_ROWS:
         return scored
     before, bias = config.label_temperature, np.array(config.label_bias or 0.0)
-    scores = np.log(np.maximum(scored.probabilities, 1e-30)) - bias
+    # The model's scores but for a constant a row, which softmax does not see. The bias was added
+    # behind the temperature, and goes back there.
+    scores = np.log(np.maximum(scored.probabilities, 1e-30)) - bias  # (n, L)
     grid = np.geomspace(0.25, 8, 101)
     losses = [_likelihood_loss(scores / temperature, scored.targets) for temperature in grid]
+    # What was scored is divided by `before` already: the best of the grid comes on top.
     config.label_temperature = round(float(grid[int(np.argmin(losses))]) * before, 4)
     scores = scores * before / config.label_temperature + bias
-    likely = np.exp(scores - scores.max(1, keepdims=True))
+    likely = np.exp(scores - scores.max(1, keepdims=True))  # the largest is 1: nothing overflows
     return replace(scored, probabilities=likely / likely.sum(1, keepdims=True))
 
 

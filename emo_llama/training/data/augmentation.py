@@ -36,28 +36,33 @@ def augment(
     cos, sin = angle.cos() * scale, angle.sin() * scale
     matrix = torch.stack(
         [torch.stack([cos * mirror, -sin], -1), torch.stack([sin * mirror, cos], -1)], -2
-    )
-    shift = torch.stack([uniform(-0.08, 0.08), uniform(-0.08, 0.08)], -1)[..., None]
+    )  # (B, 2, 2)
+    shift = torch.stack([uniform(-0.08, 0.08), uniform(-0.08, 0.08)], -1)[..., None]  # (B, 2, 1)
+    # affine_grid says for each point of the result where it comes from: in = matrix @ out + shift
     grid = F.affine_grid(
         torch.cat([matrix, shift], -1), [count, 1, size, size], align_corners=False
     )
     images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    # landmarks go the other way, from the picture to the result
     moved = torch.linalg.solve(
         matrix, (landmarks - shift.transpose(1, 2)).transpose(1, 2)
-    ).transpose(1, 2)
+    ).transpose(1, 2)  # (B, 68, 2)
+    # in a mirror the left eye's points are the right eye's
     moved = torch.where(mirror[:, None, None] < 0, moved[:, list(LANDMARK_MIRROR)], moved)
+    # contrast, then brightness
     images = (
         (images - 0.5) * uniform(0.8, 1.2)[:, None, None, None]
         + 0.5
         + uniform(-0.1, 0.1)[:, None, None, None]
     )
     images = images.clamp(0, 1)
+    # a grey rectangle over half of the faces, so that no single feature decides
     ticks = torch.linspace(0, 1, size)
     centre, half = torch.rand(count, 2, 1), torch.empty(count, 2, 1).uniform_(0.05, 0.18)
     inside = (ticks - centre).abs() < half  # (B, 2, size)
     blank = (inside[:, 0, :, None] & inside[:, 1, None, :])[:, None] & (torch.rand(count) < 0.5)[
         :, None, None, None
-    ]
+    ]  # (B, 1, size, size)
     return torch.where(blank, 0.5, images), moved
 
 

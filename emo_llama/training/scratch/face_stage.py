@@ -131,7 +131,7 @@ class FaceObjective(nn.Module):
         labels: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
         """Images (B, S, S) uint8 and targets as in [`FaceTable`] -> `loss`, `logits` (B, 8)."""
-        pixels = images[:, None].float() / 255
+        pixels = images[:, None].float() / 255  # (B, 1, S, S)
         size = int([pixel for start, pixel in self.stage.sizes if start <= self.progress][-1])
         if self.training:
             pixels, landmarks = augment(pixels, landmarks, size)
@@ -141,12 +141,13 @@ class FaceObjective(nn.Module):
             ((pixels - MEAN) / STD)
             .expand(-1, 3, -1, -1)
             .contiguous(memory_format=torch.channels_last)
-        )
+        )  # (B, 3, size, size)
         maps = self.face.get_backbone_maps(pixels)
         targets = (votes, landmarks, found, attributes)
-        pooled = maps[-1].mean((2, 3))
+        pooled = maps[-1].mean((2, 3))  # (B, C)
         answers = [head(pooled) for head in self.pooled_heads]
         loss = self._loss(answers, *targets)
+        # Half of the cost, and of little use before the maps say something.
         if self.progress >= self.stage.decoder_start:
             answers = self._decoded(maps)
             loss = 0.5 * loss + self._loss(answers, *targets)
@@ -170,11 +171,12 @@ class FaceObjective(nn.Module):
     ) -> torch.Tensor:
         """Cross-entropy with votes and attributes, smooth L1 on landmarks; unknown ones count 0."""
         expression, points, *traits = answers
+        # A mean over the faces that somebody voted on; the batch holds others beside them.
         votes = votes[:, : expression.shape[-1]]  # none where the network has no such head
         loss = -(votes * expression.log_softmax(-1)).sum() / (votes.sum(1) > 0).sum().clamp(min=1)
         error = F.smooth_l1_loss(
             points.unflatten(-1, (-1, 2)), landmarks, beta=0.1, reduction="none"
-        ).mean((1, 2))
+        ).mean((1, 2))  # (B,)
         loss = loss + self.stage.landmark_weight * (error * found).sum() / found.sum().clamp(min=1)
         for logits, target in zip(traits, attributes.unbind(-1), strict=True):
             entropy = F.cross_entropy(logits, target, ignore_index=-1, reduction="sum")
