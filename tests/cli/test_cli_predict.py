@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import media_corpus
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -345,6 +346,25 @@ def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> object:
         assert time.monotonic() < end
         time.sleep(0.02)
     return found
+
+
+@pytest.mark.slow
+def test_a_folder_of_odd_and_hostile_files(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    """One record a file that a search finds, whatever it is; an expected error is an error."""
+    rooms = {name: media_corpus.ROOMS[name] for name in ("names", "lies", "metadata", "sound")}
+    monkeypatch.setattr(media_corpus, "ROOMS", rooms)
+    outcomes = media_corpus.write_corpus(tmp_path / "in")
+    monkeypatch.chdir(tmp_path)
+    assert run(model, "in", "--no-text", "--out", "out.csv", "--overlay", "drawn") == 1
+    assert "Traceback" not in capfd.readouterr().err
+    found = {unescape(r["path"]): r["error"] for r in read_records(Path("out.csv"), "csv")}
+    expected = {f"in/{name}": outcome for name, outcome in outcomes.items()}
+    expected = {path: o for path, o in expected.items() if not path.endswith(".overlay.jpg")}
+    assert found.keys() == expected.keys()
+    for path, outcome in expected.items():
+        assert outcome == "either" or (outcome == "read") == (found[path] is None), path
 
 
 @pytest.mark.slow
