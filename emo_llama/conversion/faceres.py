@@ -19,9 +19,9 @@ from transformers import MobileNetV1Config, MobileNetV1Model
 from emo_llama.conversion.checkpoints import Tensors, compare_shapes, shapes_of, some
 from emo_llama.conversion.facexformer import changed_face_config, write_face_model
 from emo_llama.conversion.graph_model import GraphModel, read_graph_model
-from emo_llama.conversion.norms import restate_norms
 from emo_llama.errors import DataFormatError
 from emo_llama.modeling import EmoLlamaImageProcessor, FaceXFormerModel
+from emo_llama.norms import restate_norms
 
 __all__ = ["IMAGE_MEAN", "IMAGE_STD", "convert_faceres", "convert_faceres_graph"]
 

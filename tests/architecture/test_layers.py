@@ -20,7 +20,16 @@ TRAVELLING = sorted(path for path in (ROOT / "modeling").glob("*.py") if path.st
 # do not know each other.
 FLOORS = (
     ("boxes", "csv_rows", "errors", "escaping", "labels", "metadata"),
-    ("files", "mediapipe_graphs", "modeling", "prompts", "record_formats", "records", "sources"),
+    (
+        "files",
+        "mediapipe_graphs",
+        "modeling",
+        "norms",
+        "prompts",
+        "record_formats",
+        "records",
+        "sources",
+    ),
     ("chat", "faces", "media", "testing", "writing"),
     ("cropping", "dataset_builders", "overlay", "vetting"),
     ("annotate", "evaluation", "weights"),

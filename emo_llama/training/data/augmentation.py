@@ -11,6 +11,9 @@ from torch.nn import functional as F
 
 from emo_llama.modeling.modeling_facexformer import LANDMARK_MIRROR
 
+LUMA = (0.299, 0.587, 0.114)
+"""Red, green and blue in grey (ITU-R 601, as PIL has it)."""
+
 
 def augment(
     images: torch.Tensor, landmarks: torch.Tensor, size: int
@@ -18,13 +21,13 @@ def augment(
     """Random mirror, rotation, scale, shift, contrast, brightness and a blank rectangle.
 
     Args:
-        images (`torch.Tensor` of shape `(B, 1, S, S)`): Grey values in [0, 1].
+        images (`torch.Tensor` of shape `(B, C, S, S)`): Values in [0, 1].
         landmarks (`torch.Tensor` of shape `(B, 68, 2)`): In [-1, 1].
         size (`int`): Side of the result, in pixels.
 
     Returns:
         `tuple[torch.Tensor, torch.Tensor]`:
-            Images (B, 1, size, size), and the landmarks moved along.
+            Images (B, C, size, size), and the landmarks moved along.
     """
     count = len(images)
     uniform = lambda low, high: torch.empty(count).uniform_(low, high)  # noqa: E731
@@ -40,7 +43,7 @@ def augment(
     shift = torch.stack([uniform(-0.08, 0.08), uniform(-0.08, 0.08)], -1)[..., None]  # (B, 2, 1)
     # affine_grid says for each point of the result where it comes from: in = matrix @ out + shift
     grid = F.affine_grid(
-        torch.cat([matrix, shift], -1), [count, 1, size, size], align_corners=False
+        torch.cat([matrix, shift], -1), list(images.shape[:2]) + [size, size], align_corners=False
     )
     images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     # landmarks go the other way, from the picture to the result
@@ -64,6 +67,53 @@ def augment(
         :, None, None, None
     ]  # (B, 1, size, size)
     return torch.where(blank, 0.5, images), moved
+
+
+def recolour(images: torch.Tensor) -> torch.Tensor:
+    """Random saturation, half of the faces in grey; then a random tint, again of half of them.
+
+    So grey faces and coloured ones pass for the same, whichever of them carry labels.
+
+    Args:
+        images (`torch.Tensor` of shape `(B, 3, S, S)`): Red, green, blue in [0, 1].
+
+    Returns:
+        `torch.Tensor` of shape `(B, 3, S, S)`: The same in other colours.
+    """
+    count = len(images)
+    grey = (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True)
+    saturation = torch.empty(count, 1, 1, 1).uniform_(0.5, 1.5)
+    saturation = saturation * (torch.rand(count, 1, 1, 1) < 0.5)
+    tint = torch.empty(count, 3, 1, 1).uniform_(0.85, 1.15)
+    tint = torch.where(torch.rand(count, 1, 1, 1) < 0.5, tint, 1.0)
+    return ((grey + saturation * (images - grey)) * tint).clamp(0, 1)
+
+
+def mix(
+    images: torch.Tensor, votes: torch.Tensor, share: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lays a second face thinly over some, and mixes the votes of both likewise (mixup).
+
+    The first face stays the stronger one, so that its landmarks and attributes hold on. Faces
+    without votes are neither changed nor laid over others.
+
+    Args:
+        images (`torch.Tensor` of shape `(B, C, S, S)`): Faces.
+        votes (`torch.Tensor` of shape `(B, K)`): Vote distributions; zeros where unknown.
+        share (`float`): Of the faces that are chosen.
+
+    Returns:
+        `tuple[torch.Tensor, torch.Tensor]`: Images and votes, mixed.
+    """
+    count = len(images)
+    other = torch.randperm(count)
+    weight = torch.distributions.Beta(0.4, 0.4).sample((count,))
+    weight = torch.maximum(weight, 1 - weight)
+    known = votes.sum(1) > 0
+    weight = torch.where((torch.rand(count) < share) & known & known[other], weight, 1.0)
+    cells = weight[:, None, None, None]
+    mixed = cells * images + (1 - cells) * images[other]
+    return mixed, weight[:, None] * votes + (1 - weight[:, None]) * votes[other]
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-__all__ = ["BalancedSampler", "balanced_weights"]
+__all__ = ["BalancedSampler", "FaceSampler", "balanced_weights"]
 
 
 class BalancedSampler(torch.utils.data.Sampler[int]):
@@ -31,6 +31,59 @@ class BalancedSampler(torch.utils.data.Sampler[int]):
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
         drawn = torch.multinomial(self.weights, len(self), replacement=True, generator=generator)
         return iter(drawn.tolist())
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of an epoch.
+
+        Args:
+            epoch (`int`): Its number.
+        """
+        self.epoch = epoch
+
+
+class FaceSampler(torch.utils.data.Sampler[int]):
+    """Rows of one table, each once or by weight, among random rows of a second table behind it.
+
+    As [`BalancedSampler`], the order follows from seed and epoch alone.
+
+    Args:
+        rows (`int`): Of the first table.
+        extra_rows (`int`): Of the second one; their indices go on from `rows`.
+        draws (`int`): How many of those come among the others.
+        count (`int`): How many of all an epoch shows, at most `rows + draws`.
+        seed (`int`): Of the order.
+        weights (`np.ndarray` of shape (rows,), *optional*):
+            Of the first table's rows, which are then drawn with replacement.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        extra_rows: int,
+        draws: int,
+        count: int,
+        seed: int,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        self.rows, self.extra_rows, self.draws, self.count = rows, extra_rows, draws, count
+        self.weights = None if weights is None else torch.as_tensor(weights, dtype=torch.double)
+        self.seed, self.epoch = seed, 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        """Indices of one epoch."""
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        if self.weights is None:
+            indices = torch.randperm(self.rows, generator=generator)
+        else:
+            indices = torch.multinomial(self.weights, self.rows, True, generator=generator)
+        if self.draws:
+            drawn = torch.randint(self.extra_rows, (self.draws,), generator=generator)
+            indices = torch.cat([indices, self.rows + drawn])
+            indices = indices[torch.randperm(len(indices), generator=generator)]
+        return iter(indices[: self.count].tolist())
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the order of an epoch.

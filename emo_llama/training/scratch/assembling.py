@@ -32,7 +32,7 @@ from emo_llama.modeling import (
     FaceXFormerModel,
 )
 from emo_llama.modeling.processing_emo_llama import chat_template
-from emo_llama.training.scratch.face_stage import MEAN, STD, FaceStage, train_face
+from emo_llama.training.scratch.face_stage import FaceStage, train_face
 from emo_llama.training.scratch.face_tables import (
     FaceTable,
     fairface_table,
@@ -76,8 +76,7 @@ def build_from_scratch(
         _teach_stages(stages, tables, parts)
     tower = face
     if scratch["tower"] != "face":
-        size = stages[0].model["image_size"]
-        tower = _once(parts / "tower", partial(_teach_tower, scratch["tower"], tables, size))
+        tower = _once(parts / "tower", partial(_teach_tower, scratch["tower"], tables, stages))
     base = _once(work_dir / "base", lambda out: assemble(scratch, face, tower, built, out))
     return base, built
 
@@ -134,9 +133,9 @@ class _Tables:
         """One official split of FERPlus, in crops of this side."""
         return ferplus_table(self.data / "ferplus", self.work_dir, usage, size)
 
-    def fairface(self, size: int) -> FaceTable:
+    def fairface(self, size: int, color: bool) -> FaceTable:
         """FairFace's training faces, in crops of this side."""
-        return fairface_table(self.data / "fairface", self.work_dir, size)
+        return fairface_table(self.data / "fairface", self.work_dir, size, color=color)
 
 
 def _once(out: Path, make: Callable[[Path], object]) -> Path:
@@ -188,13 +187,21 @@ def face_stages(settings: dict[str, Any] | list[dict[str, Any]]) -> list[FaceSta
 def _teach_face(stage: FaceStage, tables: "_Tables", start: Path | None, out: Path) -> None:
     size = stage.model["image_size"]
     train, validation = tables.ferplus("Training", size), tables.ferplus("PublicTest", size)
-    train_face(stage, train, tables.fairface(size), validation, out, _checkpoints(out), start)
+    extra = tables.fairface(size, stage.color)
+    train_face(stage, train, extra, validation, out, _checkpoints(out), start)
 
 
-def _teach_tower(settings: dict[str, Any], tables: _Tables, size: int, out: Path) -> None:
-    """A generic tower: what it learns of faces holds no expression, neither votes nor landmarks."""
-    stage = FaceStage(**(settings | {"landmark_weight": 0.0, "decoder_start": 2.0}))
-    train_face(stage, tables.fairface(size), None, None, out, _checkpoints(out))
+def _teach_tower(
+    settings: dict[str, Any], tables: _Tables, stages: list[FaceStage], out: Path
+) -> None:
+    """A generic tower: what it learns of faces holds no expression, neither votes nor landmarks.
+
+    It sees the crops of the face network, so that both are grey or both coloured.
+    """
+    size, color = stages[0].model["image_size"], stages[-1].color
+    own = {"landmark_weight": 0.0, "decoder_start": 2.0, "color": color}
+    stage = FaceStage(**(settings | own))
+    train_face(stage, tables.fairface(size, color), None, None, out, _checkpoints(out))
 
 
 def _checkpoints(out: Path) -> Path:
@@ -230,7 +237,7 @@ def assemble(
         model.model.face_model.load_state_dict(face.state_dict())
     unfinished = out.with_name(out.name + ".part")
     model.save_pretrained(unfinished)
-    _processor(config, face, tower, tokenizer).save_pretrained(unfinished)
+    _processor(config, face, tower, tokenizer, scratch).save_pretrained(unfinished)
     return unfinished.replace(out)
 
 
@@ -281,19 +288,21 @@ def _processor(
     face: FaceXFormerModel,
     tower: FaceXFormerModel,
     tokenizer: PreTrainedTokenizerFast,
+    scratch: dict[str, Any],
 ) -> EmoLlamaProcessor:
-    """Grey face crops without a margin, for both encoders, as they were trained."""
-    grey = {"mean": [MEAN] * 3, "std": [STD] * 3}
+    """Face crops without a margin, for both encoders, as they were trained."""
+    seen = face_stages(scratch["face"])[-1]
+    tower_seen = seen if scratch["tower"] == "face" else FaceStage(**scratch["tower"])
     images = EmoLlamaImageProcessor(
         size=tower.config.image_size,
-        image_mean=grey["mean"],
-        image_std=grey["std"],
+        image_mean=list(tower_seen.image_mean),
+        image_std=list(tower_seen.image_std),
         vision_input="face",
-        do_grayscale_face=True,
+        do_grayscale_face=not seen.color,
         do_face_crop=config.face_config is not None,
         face_size=face.config.image_size,
-        face_image_mean=grey["mean"],
-        face_image_std=grey["std"],
+        face_image_mean=list(seen.image_mean),
+        face_image_std=list(seen.image_std),
         face_margin=0.0,
     )
     return EmoLlamaProcessor(

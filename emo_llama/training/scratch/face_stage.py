@@ -1,187 +1,49 @@
 """The face stage: trains a small face network on all that the data sets know of a face.
 
-Decides augmentation, losses and schedule; transformers' Trainer does the loop, checkpoints and
-resume. Weights are averaged along the way (EMA), and the average is what is kept.
+Decides where weights come from, rates and schedule; transformers' Trainer does the loop,
+checkpoints and resume. Weights are averaged along the way (EMA), and the average is what is kept.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    AutoModel,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
-from emo_llama.loading import READING
-from emo_llama.modeling import FaceXFormerConfig, FaceXFormerModel
-from emo_llama.training.data.augmentation import augment
-from emo_llama.training.data.sampling import BalancedSampler, balanced_weights
+from emo_llama.errors import DataFormatError
+from emo_llama.evaluation.metrics import classification_metrics
+from emo_llama.labels import FERPLUS
+from emo_llama.loading import READING, find_model
+from emo_llama.modeling import FaceXFormerModel
+from emo_llama.norms import restate_norms
+from emo_llama.training.data.sampling import FaceSampler, balanced_weights
 from emo_llama.training.resume import (
     AVERAGE,
     last_whole_checkpoint,
     read_average,
     write_average,
 )
+from emo_llama.training.scratch.face_objective import FaceBatches, FaceObjective, FaceStage
 from emo_llama.training.scratch.face_tables import FaceTable
 
-MEAN, STD = 0.5, 0.25
-"""Normalisation of grey values in [0, 1]; the processor of the model uses the same numbers."""
+__all__ = ["FaceBatches", "FaceObjective", "FaceStage", "begin", "train_face"]
 
-
-@dataclass
-class FaceStage:
-    """Settings of the face stage.
-
-    Args:
-        model (`dict`): Arguments of [`FaceXFormerConfig`].
-        epochs (`int`, *optional*, defaults to 16): Passes over the FERPlus training faces.
-        batch_size (`int`, *optional*, defaults to 160): Faces a step.
-        learning_rate (`float`, *optional*, defaults to 2e-3): Peak of the cosine schedule (AdamW).
-        weight_decay (`float`, *optional*, defaults to 0.05): Of AdamW.
-        warmup_steps (`int`, *optional*, defaults to 200): Steps of linear warm-up.
-        sizes (`list`, *optional*):
-            `[start, pixels]` pairs: from this share of the steps on, crops have this side.
-        decoder_start (`float`, *optional*, defaults to 0.75):
-            Share of the steps that train the backbone alone, by linear heads on its pooled last
-            map; fusion and decoder, half of the cost, join after it.
-        attribute_share (`float`, *optional*, defaults to 0.15):
-            FairFace faces, as a share of the FERPlus faces.
-        landmark_weight (`float`, *optional*, defaults to 2.0): Weight of the landmark loss.
-        attribute_weight (`float`, *optional*, defaults to 0.3): Weight of age, gender and race.
-        balance (`float`, *optional*, defaults to 0.0):
-            How far rare expressions are shown more often than they come: 0 not, 1 all equally.
-        ema_decay (`float`, *optional*, defaults to 0.0):
-            Of the running average of the weights, a step. 0 keeps the last weights.
-        seed (`int`, *optional*, defaults to 0): Of weights, order and augmentation.
-    """
-
-    model: dict[str, Any]
-    epochs: int = 16
-    batch_size: int = 160
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.05
-    warmup_steps: int = 200
-    sizes: Sequence[Sequence[float]] = field(default_factory=lambda: [[0.0, 64], [0.6, 80]])
-    decoder_start: float = 0.75
-    attribute_share: float = 0.15
-    landmark_weight: float = 2.0
-    attribute_weight: float = 0.3
-    balance: float = 0.0
-    ema_decay: float = 0.0
-    seed: int = 0
-
-
-class FaceBatches(torch.utils.data.Dataset):
-    """Rows of FERPlus, then draws from FairFace; a whole batch is gathered at once."""
-
-    def __init__(
-        self, table: FaceTable, extra: FaceTable | None = None, share: float = 0.0
-    ) -> None:
-        self.table, self.extra = table, extra
-        self.draws = int(share * len(table)) if extra is not None else 0
-
-    def __len__(self) -> int:
-        return len(self.table) + self.draws
-
-    def __getitems__(self, indices: list[int]) -> list[dict[str, torch.Tensor]]:
-        """Items of one batch; an index past FERPlus draws any FairFace face."""
-        return [self[index] for index in indices]
-
-    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
-        table, row = self.table, index
-        if index >= len(self.table) and self.extra is not None:
-            table, row = self.extra, int(torch.randint(len(self.extra), ()))
-        fields = ("images", "votes", "labels", "landmarks", "found", "attributes")
-        return {name: torch.as_tensor(getattr(table, name)[row]) for name in fields}
-
-
-class FaceObjective(nn.Module):
-    """The face network with its losses.
-
-    Linear heads on the pooled last map train the backbone and are dropped later.
-    """
-
-    def __init__(self, stage: FaceStage) -> None:
-        super().__init__()
-        self.stage = stage
-        self.face = FaceXFormerModel(FaceXFormerConfig(**stage.model))
-        config = self.face.config
-        sizes = (
-            config.num_expressions,
-            2 * config.num_landmarks,
-            config.num_ages,
-            config.num_genders,
-            config.num_races,
-        )
-        width = self.face.fusion.projections[-1].in_features
-        self.pooled_heads = nn.ModuleList(nn.Linear(width, size) for size in sizes)
-        self.progress = 0.0
-
-    def forward(
-        self,
-        images: torch.Tensor,
-        votes: torch.Tensor,
-        landmarks: torch.Tensor,
-        found: torch.Tensor,
-        attributes: torch.Tensor,
-        labels: torch.Tensor | None = None,
-    ) -> dict[str, torch.Tensor]:
-        """Images (B, S, S) uint8 and targets as in [`FaceTable`] -> `loss`, `logits` (B, 8)."""
-        pixels = images[:, None].float() / 255  # (B, 1, S, S)
-        size = int([pixel for start, pixel in self.stage.sizes if start <= self.progress][-1])
-        if self.training:
-            pixels, landmarks = augment(pixels, landmarks, size)
-        else:
-            pixels = F.interpolate(pixels, size=(size, size), mode="bilinear", antialias=True)
-        pixels = (
-            ((pixels - MEAN) / STD)
-            .expand(-1, 3, -1, -1)
-            .contiguous(memory_format=torch.channels_last)
-        )  # (B, 3, size, size)
-        maps = self.face.get_backbone_maps(pixels)
-        targets = (votes, landmarks, found, attributes)
-        pooled = maps[-1].mean((2, 3))  # (B, C)
-        answers = [head(pooled) for head in self.pooled_heads]
-        loss = self._loss(answers, *targets)
-        # Half of the cost, and of little use before the maps say something.
-        if self.progress >= self.stage.decoder_start:
-            answers = self._decoded(maps)
-            loss = 0.5 * loss + self._loss(answers, *targets)
-        return {"loss": loss, "logits": answers[0]}
-
-    def _decoded(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Answers of the real heads: expression, landmarks, age, gender, race."""
-        face = self.face
-        tokens = face.get_task_tokens(face.fusion(maps), maps[-1])
-        heads = (face.landmark_head, face.age_head, face.gender_head, face.race_head)
-        rest = [head(tokens[:, row]) for head, row in zip(heads, (0, 4, 5, 6), strict=True)]
-        return [face.expression_head(tokens[:, 7]), *rest]
-
-    def _loss(
-        self,
-        answers: list[torch.Tensor],
-        votes: torch.Tensor,
-        landmarks: torch.Tensor,
-        found: torch.Tensor,
-        attributes: torch.Tensor,
-    ) -> torch.Tensor:
-        """Cross-entropy with votes and attributes, smooth L1 on landmarks; unknown ones count 0."""
-        expression, points, *traits = answers
-        # A mean over the faces that somebody voted on; the batch holds others beside them.
-        votes = votes[:, : expression.shape[-1]]  # none where the network has no such head
-        loss = -(votes * expression.log_softmax(-1)).sum() / (votes.sum(1) > 0).sum().clamp(min=1)
-        error = F.smooth_l1_loss(
-            points.unflatten(-1, (-1, 2)), landmarks, beta=0.1, reduction="none"
-        ).mean((1, 2))  # (B,)
-        loss = loss + self.stage.landmark_weight * (error * found).sum() / found.sum().clamp(min=1)
-        for logits, target in zip(traits, attributes.unbind(-1), strict=True):
-            entropy = F.cross_entropy(logits, target, ignore_index=-1, reduction="sum")
-            loss = loss + self.stage.attribute_weight * entropy / (target >= 0).sum().clamp(min=1)
-        return loss
+EVALUATION = "evaluation.json"
+"""In the folder of a network: how it does on the validation faces."""
+NORM_BATCHES, NORM_BATCH = 8, 64
+"""Training faces that give a pretrained backbone's norms their statistics."""
 
 
 class _Average(TrainerCallback):
@@ -241,31 +103,58 @@ class _FaceTrainer(Trainer):
 
     average: _Average
 
-    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> torch.utils.data.Sampler | None:
+    def _get_train_sampler(self, *args: Any, **kwargs: Any) -> torch.utils.data.Sampler:
         stage, faces = self.model.stage, self.train_dataset
-        if not stage.balance:
-            return super()._get_train_sampler(*args, **kwargs)
-        weights = balanced_weights(faces.table.votes.argmax(1), stage.balance)
-        return BalancedSampler(np.append(weights, np.ones(faces.draws)), stage.seed)
+        draws = 0 if faces.extra is None else int(stage.attribute_share * len(faces.table))
+        weights = None
+        if stage.balance:
+            weights = balanced_weights(faces.table.votes.argmax(1), stage.balance)
+        extra = len(faces) - len(faces.table)
+        # whole batches by the sampler: `dataloader_drop_last` would drop validation faces as well
+        count = (len(faces.table) + draws) // stage.batch_size * stage.batch_size
+        return FaceSampler(len(faces.table), extra, draws, count, stage.seed, weights)
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
-        """AdamW; gains, biases and norms do not decay."""
-        parameters = list(self.model.parameters())
+        """AdamW, slower in early layers; gains, biases and norms do not decay."""
         decay = self.model.stage.weight_decay
-        groups = [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
-            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(groups, lr=self.args.learning_rate, fused=True)
+        groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+        for parameter, share in _rates(self.model):
+            settings = (self.args.learning_rate * share, decay if parameter.ndim > 1 else 0.0)
+            groups.setdefault(settings, []).append(parameter)
+        self.optimizer = torch.optim.AdamW(
+            [
+                {"params": parameters, "lr": rate, "weight_decay": decay}
+                for (rate, decay), parameters in groups.items()
+            ],
+            lr=self.args.learning_rate,
+            fused=True,
+        )
         return self.optimizer
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """As the parent, with the averaged model in the trained one's place."""
         trained, self.model = self.model, self.average.average.module
         try:
-            return super().evaluate(*args, **kwargs)
+            return super().evaluation_loop(*args, **kwargs)
         finally:
             self.model = trained
+
+    def figures(self, faces: FaceBatches) -> dict[str, Any]:
+        """Accuracy, mean recall and their intervals of the averaged weights, by their head."""
+        answers = self.predict(faces)
+        metrics = classification_metrics(answers.label_ids, answers.predictions.argmax(-1), FERPLUS)
+        return metrics | {"rule": "majority"}
+
+
+def _rates(model: FaceObjective) -> Iterator[tuple[torch.nn.Parameter, float]]:
+    """Every parameter with its learning rate as a share of the stage's."""
+    layers = [m for m in model.face.backbone.modules() if len(list(m.parameters(recurse=False)))]
+    shares: dict[torch.nn.Parameter, float] = {}
+    for depth, layer in enumerate(layers, 1):
+        share = model.stage.early_rate ** (1 - depth / len(layers))
+        shares |= dict.fromkeys(layer.parameters(recurse=False), share)
+    for parameter in model.parameters():
+        yield parameter, shares.get(parameter, 1.0)
 
 
 def _accuracy(prediction: Any) -> dict[str, float]:
@@ -296,12 +185,7 @@ def train_face(
         work_dir (`Path`): Folder of the checkpoints.
         start (`Path`, *optional*): A trained face network to go on from.
     """
-    torch.manual_seed(stage.seed)
-    model = FaceObjective(stage)
-    if start is not None:
-        model.face = FaceXFormerModel.from_pretrained(
-            start, config=model.face.config, use_safetensors=True, **READING
-        )
+    model = begin(stage, train, start)
     average = _Average(model, stage.ema_decay)
     arguments = TrainingArguments(
         output_dir=str(work_dir),
@@ -314,19 +198,20 @@ def train_face(
         lr_scheduler_type="cosine",
         logging_steps=50,
         eval_strategy="no" if validation is None else "epoch",
-        save_strategy="epoch",
+        save_strategy="steps" if stage.save_steps else "epoch",
+        save_steps=stage.save_steps or 500,
+        bf16=stage.bf16,
         save_total_limit=2,
         seed=stage.seed,
         report_to=[],
         remove_unused_columns=False,
-        dataloader_drop_last=True,
         label_names=["labels"],
     )
     trainer = _FaceTrainer(
         model=model,
         args=arguments,
-        train_dataset=FaceBatches(train, extra, stage.attribute_share),
-        eval_dataset=None if validation is None else FaceBatches(validation),
+        train_dataset=FaceBatches(train, extra, stage.color),
+        eval_dataset=None if validation is None else FaceBatches(validation, None, stage.color),
         compute_metrics=_accuracy,
         callbacks=[average],
     )
@@ -334,4 +219,54 @@ def train_face(
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work_dir, [AVERAGE]))
     partial = out.with_name(out.name + ".part")
     average.average.module.face.save_pretrained(partial)
+    if validation is not None:
+        figures = trainer.figures(FaceBatches(validation, None, stage.color))
+        (partial / EVALUATION).write_text(json.dumps(figures, indent=2), encoding="utf-8")
     partial.replace(out)
+
+
+def begin(stage: FaceStage, train: FaceTable, start: Path | None = None) -> FaceObjective:
+    """The network as a stage begins: from the one before, a pretrained backbone, or nothing.
+
+    The norms of a pretrained backbone get the statistics of training faces; what it says stays.
+
+    Args:
+        stage ([`FaceStage`]): Settings.
+        train ([`FaceTable`]): Training faces.
+        start (`Path`, *optional*): A trained face network to go on from.
+
+    Returns:
+        [`FaceObjective`]: The network with its losses.
+
+    Raises:
+        ModelNotFoundError: There is no folder or repository `stage.backbone`.
+        DataFormatError: It holds a backbone of another kind or size than `stage.model` names.
+    """
+    torch.manual_seed(stage.seed)
+    model = FaceObjective(stage)
+    if start is not None:
+        model.face = FaceXFormerModel.from_pretrained(
+            start, config=model.face.config, use_safetensors=True, **READING
+        )
+    elif stage.backbone is not None:
+        folder, backbone = find_model(stage.backbone), model.face.backbone
+        found = AutoModel.from_pretrained(folder, use_safetensors=True, **READING)
+        weights = getattr(found, "backbone", found).state_dict()
+        try:
+            backbone.load_state_dict(weights)
+        except RuntimeError as error:  # PyTorch names each tensor, with both shapes
+            raise DataFormatError(
+                f"{folder}: its backbone is not the one that the stage's model describes. Change "
+                f"backbone_config, or name another backbone. {error}"
+            ) from error
+        restate_norms(backbone, _normalised_faces(model, train))
+    return model
+
+
+def _normalised_faces(model: FaceObjective, train: FaceTable) -> Iterator[torch.Tensor]:
+    """Training faces from all over the table, as the backbone sees them at first."""
+    size = int(model.stage.sizes[0][1])
+    rows = np.linspace(0, len(train) - 1, min(NORM_BATCHES * NORM_BATCH, len(train))).astype(int)
+    for batch in np.array_split(rows, -(-len(rows) // NORM_BATCH)):
+        pixels = model.pixels(torch.as_tensor(train.images[batch]))
+        yield model.normalised(F.interpolate(pixels, (size, size), mode="bilinear", antialias=True))

@@ -1,4 +1,4 @@
-"""Arrays that the face network is trained on: grey crops with what is known of each.
+"""Arrays that the face network is trained on: crops with what is known of each.
 
 Decides how FERPlus and FairFace become one table of equal crops: framing, size, and which targets a
 row has. FERPlus rows carry vote distributions, FairFace rows age, gender and race, both carry mesh
@@ -30,10 +30,10 @@ _RACES = {"White": 0, "Black": 1, "Indian": 2, "East Asian": 3, "Southeast Asian
 
 @dataclass
 class FaceTable:
-    """Equal grey crops and their targets; -1 or zeros where a target is not known.
+    """Equal crops and their targets; -1 or zeros where a target is not known.
 
     Args:
-        images (`np.ndarray` of shape `(N, S, S)`, uint8): Crops.
+        images (`np.ndarray` of shape `(N, S, S)` or `(N, S, S, 3)`, uint8): Crops, grey or RGB.
         votes (`np.ndarray` of shape `(N, 8)`, float32):
             Vote distribution in the FERPlus order; zeros: unknown.
         labels (`np.ndarray` of shape `(N,)`, int64): Class under the majority rule; -1: none.
@@ -135,8 +135,10 @@ def ferplus_table(root: Path, work_dir: Path, usage: str, size: int) -> FaceTabl
     return FaceTable(images, shares, labels[keep], landmarks[index], found[index], unknown)
 
 
-def fairface_table(root: Path, work_dir: Path, size: int, limit: int | None = None) -> FaceTable:
-    """FairFace training faces in grey, framed by their landmarks as FERPlus frames its own.
+def fairface_table(
+    root: Path, work_dir: Path, size: int, limit: int | None = None, color: bool = False
+) -> FaceTable:
+    """FairFace training faces, framed by their landmarks as FERPlus frames its own.
 
     Args:
         root (`Path`):
@@ -144,6 +146,7 @@ def fairface_table(root: Path, work_dir: Path, size: int, limit: int | None = No
         work_dir (`Path`): Where the landmark cache lies.
         size (`int`): Side of the crops, in pixels.
         limit (`int`, *optional*): Read the first rows only.
+        color (`bool`, *optional*, defaults to `False`): Keep the colours, at thrice the memory.
 
     Returns:
         [`FaceTable`]:
@@ -165,8 +168,9 @@ def fairface_table(root: Path, work_dir: Path, size: int, limit: int | None = No
         return (Image.open(io.BytesIO(row["image_jpeg"])) for row in rows)
 
     found, landmarks = mesh_cache(work_dir / "landmarks-fairface.npz", pictures, border=0)
+    mode = "RGB" if color else "L"
     crops = [
-        _framed(Image.open(io.BytesIO(row["image_jpeg"])), points, size)
+        _framed(Image.open(io.BytesIO(row["image_jpeg"])).convert(mode), points, size)
         for row, points, seen in zip(rows, landmarks, found, strict=False)
         if seen
     ]
@@ -199,9 +203,7 @@ def _framed(image: Image.Image, points: np.ndarray, size: int) -> tuple[np.ndarr
     ) / 2
     centre = np.array([(eyes[0] + mouth[0]) / 2, eyes[1] + EYE_LINE * half])
     box = (*(centre - half), *(centre + half))
-    crop = image.convert("L").transform(
-        (size, size), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC
-    )
+    crop = image.transform((size, size), Image.Transform.EXTENT, box, Image.Resampling.BICUBIC)
     return np.asarray(crop), ((pixels - centre) / half).astype(np.float32)
 
 

@@ -27,7 +27,7 @@ def restate_norms(network: nn.Module, batches: Iterable[torch.Tensor]) -> None:
     Example:
     ```python
     >>> import torch
-    >>> from emo_llama.conversion.norms import restate_norms
+    >>> from emo_llama.norms import restate_norms
 
     >>> norm = torch.nn.BatchNorm2d(1).eval()
     >>> pictures = 5 + 2 * torch.randn(4, 1, 8, 8)
