@@ -31,8 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--face",
         metavar="DIR",
-        help="what `convert facexformer` wrote, or a finished model (default: no face network and "
-        "no Face Info Mining)",
+        help="what `convert facexformer` or `convert faceres` wrote, a finished model, or a "
+        "convolutional backbone of transformers (default: no face network and no Face Info Mining)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new folder")
     parser.add_argument(

@@ -174,7 +174,10 @@ def _assemble(
     if face is not None:
         wanted = shapes_of(model.model.face_model.state_dict(prefix=PREFIX))
         compare_shapes(face.folder, shapes_of(faces), wanted)
-    rest = {key: value.to(dtype) for key, value in (fresh | faces).items()}
+    rest = {
+        key: value.to(dtype) if value.is_floating_point() else value  # norms count in integers
+        for key, value in (fresh | faces).items()
+    }
     model.load_state_dict(rest, strict=False, assign=True)
     model.generation_config = language.generation_config
     return model.eval()
@@ -291,5 +294,7 @@ def _notes(config: EmoLlamaConfig, turns: Turns | None) -> list[str]:
         notes.append("no --face: neither a face network nor Face Info Mining")
     elif config.num_face_tokens:
         fresh += ", Face Info Mining"
+    if config.face_config is not None and "landmarks" in config.face_config.untrained_heads:
+        fresh += ", all of the face network but its backbone"
     known = "that of the language model" if turns is not None else "this family's own (USER:)"
     return [*notes, f"chat template: {known}", f"fresh, to be tuned: {fresh}"]

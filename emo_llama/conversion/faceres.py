@@ -17,6 +17,7 @@ from PIL import Image, ImageEnhance
 from transformers import MobileNetV1Config, MobileNetV1Model
 
 from emo_llama.conversion.checkpoints import Tensors, compare_shapes, shapes_of, some
+from emo_llama.conversion.face_part import FRESH, face_network
 from emo_llama.conversion.facexformer import changed_face_config, write_face_model
 from emo_llama.conversion.graph_model import GraphModel, read_graph_model
 from emo_llama.errors import DataFormatError
@@ -37,10 +38,6 @@ IMAGE_STD = (0.25, 0.25, 0.25)
 """Ours, taken into the first kernel: the network divides by nothing."""
 MARGIN = 0.3
 """By which VGGFace2's boxes were grown."""
-UNTRAINED = (
-    *("landmarks", "head_pose", "attributes", "visibility"),
-    *("age", "gender", "race", "segmentation"),
-)
 
 _CARD = """---
 library_name: transformers
@@ -90,20 +87,11 @@ def convert_faceres(
     """
     graph = read_graph_model(checkpoint)
     backbone, tensors = convert_faceres_graph(graph, checkpoint)
-    values = {
-        "backbone_config": backbone,
-        "hidden_size": 128,
-        "num_attention_heads": 4,
-        "mlp_dim": 256,
-        "use_pooled_map": True,
-        "untrained_heads": list(UNTRAINED),
-    }
-    config = changed_face_config(values, changes)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = FaceXFormerModel(config).eval()
-    compare_shapes(checkpoint, shapes_of(tensors), shapes_of(model.backbone.state_dict()))
-    model.backbone.load_state_dict(tensors)
+    config = changed_face_config({"backbone_config": backbone} | FRESH, changes)
+    with torch.device("meta"):
+        wanted = FaceXFormerModel(config).backbone.state_dict()
+    compare_shapes(checkpoint, shapes_of(tensors), shapes_of(wanted))
+    model = face_network(config, tensors)
     restate_norms(model.backbone, portrait_views(config.image_size))
     pictures = EmoLlamaImageProcessor(
         face_size=config.image_size,

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import torch
 from graphs import SmallGraph, run_graph
+from parts import write_language_model, write_tower
 from PIL import Image
 from safetensors.torch import load_file
-from transformers import AutoModel
+from transformers import AutoModel, AutoProcessor
 
 from emo_llama.cli import main
-from emo_llama.conversion.faceres import portrait_views
+from emo_llama.conversion.faceres import IMAGE_MEAN, portrait_views
 from emo_llama.modeling import EmoLlamaImageProcessor
 
 BGR_MEAN = np.array([103.939, 116.779, 123.68])
@@ -203,3 +204,23 @@ def test_fields_that_do_not_fit_are_named(tmp_path, capsys):
     assert "hidden_size=20" in capsys.readouterr().err
     assert convert(tmp_path / "none.json", tmp_path / "out") == 1
     assert "no such file" in capsys.readouterr().err
+
+
+def test_it_becomes_the_face_network_of_a_new_model(converted, tmp_path):
+    """`init --face` takes weights and picture settings alike."""
+    llm, tower = (
+        write_language_model(tmp_path / "llm", "llama"),
+        write_tower(tmp_path / "v", "clip"),
+    )
+    words = ["--llm", llm, "--vision", tower, "--face", converted[1], "--out", tmp_path / "out"]
+    words += ["--set", "qformer_config.num_hidden_layers=2", "--set", "num_query_tokens=4"]
+    assert main(["init", *map(str, words)]) == 0
+    known, found = (
+        load_file(folder / "model.safetensors") for folder in (converted[1], tmp_path / "out")
+    )
+    for name, value in known.items():
+        torch.testing.assert_close(found[f"model.face_model.{name}"], value, atol=0, rtol=0)
+    images = AutoProcessor.from_pretrained(tmp_path / "out", trust_remote_code=True).image_processor
+    assert list(images.face_image_mean) == pytest.approx(list(IMAGE_MEAN))
+    assert (images.face_margin, images.do_grayscale_face) == (0.3, False)
+    assert "mit-file-of-research-data" in (tmp_path / "out" / "README.md").read_text()

@@ -18,7 +18,10 @@ from transformers import (
     BertForMaskedLM,
     Gemma2Config,
     GPT2Config,
+    ResNetConfig,
+    ResNetForImageClassification,
 )
+from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
 
 from emo_llama.cli import main
 from emo_llama.labels import FERPLUS
@@ -193,11 +196,37 @@ def test_no_part_loses_anything_unless_asked(towers, face, tmp_path, capsys):
     assert torch.equal(model.lm_head.weight[:259], part.lm_head.weight.float()[:259])
     words = ["--dtype", "bfloat16", "--face", face]
     assert init(llm, towers["clip"], tmp_path / "half", *words) == 0
-    kinds = {v.dtype for v in load_file(tmp_path / "half" / "model.safetensors").values()}
+    weights = load_file(tmp_path / "half" / "model.safetensors")
+    counters = {name: value for name, value in weights.items() if name.endswith("_tracked")}
+    assert {value.dtype for value in counters.values()} == {torch.int64}
+    kinds = {value.dtype for name, value in weights.items() if name not in counters}
     assert kinds == {torch.bfloat16}
     model, _ = load(tmp_path / "half")
     assert model.dtype == torch.bfloat16
     same_body(model, llm)
+
+
+def test_a_backbone_of_transformers_becomes_a_face_network(llms, towers, tmp_path, capsys):
+    """Its weights and its pictures are taken; what is put around it is named as fresh."""
+    sizes = {"embedding_size": 8, "hidden_sizes": [8, 8, 16, 16], "depths": [1, 1, 1, 1]}
+    backbone = ResNetForImageClassification(ResNetConfig(layer_type="basic", **sizes))
+    backbone.save_pretrained(tmp_path / "resnet")
+    ConvNextImageProcessorPil(
+        size={"shortest_edge": 64}, image_mean=[0.1, 0.2, 0.3]
+    ).save_pretrained(tmp_path / "resnet")
+    words = ["--face", tmp_path / "resnet"]
+    assert init(llms["llama"], towers["siglip"], tmp_path / "out", *words) == 0
+    assert "all of the face network but its backbone" in capsys.readouterr().err
+    model, processor = load(tmp_path / "out")
+    known = backbone.resnet.state_dict()
+    for name, value in model.model.face_model.backbone.state_dict().items():
+        assert torch.equal(value, known[name]), name
+    images = processor.image_processor
+    assert (list(images.face_image_mean), images.face_size["height"]) == ([0.1, 0.2, 0.3], 64)
+    inputs = processor.apply_chat_template(
+        talk(), add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt"
+    )
+    assert torch.isfinite(model(**inputs).logits).all()
 
 
 def test_the_same_seed_gives_the_same_folder(llms, towers, face, tmp_path):
