@@ -22,7 +22,7 @@ from emo_llama.annotate.template import TemplateAnnotator
 from emo_llama.dataset_builders.build import build_folder
 from emo_llama.errors import UsageError
 from emo_llama.labels import FERPLUS
-from emo_llama.loading import READING, load_model
+from emo_llama.loading import READING, find_model, load_model
 from emo_llama.modeling import (
     EmoLlamaConfig,
     EmoLlamaForConditionalGeneration,
@@ -63,15 +63,20 @@ def build_from_scratch(
 
     Returns:
         `tuple[Path, Path]`: The untuned model's folder and that of the built instruction data.
+
+    Raises:
+        ModelNotFoundError: The backbone that the face network begins with is not there.
     """
     parts = work_dir if encoders is None else encoders
     if (parts / "config.json").is_file():
         unpack_encoders(parts, scratch, work_dir)
         parts = work_dir
     stages = face_stages(scratch["face"])
+    face = parts / "face"
+    if stages[0].backbone is not None and not face.exists():
+        find_model(stages[0].backbone)  # told before the landmarks, which take minutes
     tables = _Tables(data, parts)
     built = _once(parts / "ferplus", lambda out: _build_instructions(data, tables.landmarks(), out))
-    face = parts / "face"
     if not face.exists():
         _teach_stages(stages, tables, parts)
     tower = face
