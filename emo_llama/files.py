@@ -23,7 +23,7 @@ MAX_BYTES = 200
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A hidden sibling of a file, with its suffix, that takes its place at the end.
+    """A hidden sibling of a file, with its suffix, that takes its place once it is on the disk.
 
     Args:
         path (`str` or `Path`):
@@ -50,6 +50,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     partial = _hidden(path, f"{os.getpid()}.part{path.suffix[:20]}")
     try:
         yield partial
+        with partial.open("rb+") as stream:
+            os.fsync(stream.fileno())  # some file systems say only now that they are full
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -73,11 +75,13 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 @contextmanager
-def complete_folder(out: Path) -> Iterator[Path]:
+def complete_folder(out: Path, replace: bool = False) -> Iterator[Path]:
     """A temporary sibling that is renamed to `out` at the end, or removed on the way.
 
     Args:
-        out (`Path`): The folder to write. It must not exist, or be empty.
+        out (`Path`): The folder to write.
+        replace (`bool`, *optional*, defaults to `False`): Let an older folder go at the end;
+            otherwise there must be none, or an empty one.
 
     Yields:
         `Path`: Where to write.
@@ -85,7 +89,7 @@ def complete_folder(out: Path) -> Iterator[Path]:
     Raises:
         UsageError: `out` holds something already, or cannot be written.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not replace and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
             f"{str(out)!r} exists already. Name a new or empty folder, or remove this one first."
         )
@@ -99,6 +103,8 @@ def complete_folder(out: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+        if replace:
+            shutil.rmtree(out, ignore_errors=True)
         partial.replace(out)
     except EmoLlamaError:
         raise

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from emo_llama.errors import OutputError, UsageError
+from emo_llama.files import atomic_path
 from emo_llama.record_formats import (
     FILE_FORMATS,
     SETTINGS_KEY,
@@ -109,17 +110,13 @@ class RecordFile:
                 are kept for a later run with `resume`.
         """
         self.close()
-        scratch = _beside(self.path, ".tmp")
         try:
-            write_records(scratch, self.format, self._counted(), self.settings)
-            _sync(scratch)
-            scratch.replace(self.path)
+            with atomic_path(self.path) as partial:
+                write_records(partial, self.format, self._counted(), self.settings)
         except OutputError:
             raise
         except OSError as error:
             raise OutputError(_cannot_write(self.path, error)) from error
-        finally:
-            scratch.unlink(missing_ok=True)
         self.partial.unlink()
 
     def _counted(self) -> Iterator[Record]:
@@ -161,7 +158,7 @@ class RecordFile:
             )
 
 
-def replace_file(path: Path, data: bytes, scratch: Path | None = None) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Write a file that has its name only when it is whole.
 
     Args:
@@ -169,22 +166,15 @@ def replace_file(path: Path, data: bytes, scratch: Path | None = None) -> None:
             The file; an older one is replaced.
         data (`bytes`):
             What it shall hold.
-        scratch (`Path`, *optional*):
-            Where it is written first, in the same folder; beside it, by default.
 
     Raises:
         OutputError: It could not be written. An older file is left as it was.
     """
-    scratch = scratch or _beside(path, ".tmp")
     try:
-        with scratch.open("wb", buffering=0) as stream:
-            _write_all(stream, data)
-            os.fsync(stream.fileno())
-        scratch.replace(path)
+        with atomic_path(path) as partial:
+            partial.write_bytes(data)
     except OSError as error:
         raise OutputError(_cannot_write(path, error)) from error
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _write_all(stream: io.RawIOBase, data: bytes) -> None:
@@ -192,12 +182,6 @@ def _write_all(stream: io.RawIOBase, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[stream.write(view) or 0 :]
-
-
-def _sync(path: Path) -> None:
-    """Make sure that a file is on the disk: some file systems say only now that they are full."""
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())
 
 
 def _beside(path: Path, ending: str) -> Path:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from emo_llama.errors import UsageError
-from emo_llama.files import atomic_path, only_run, write_text
+from emo_llama.files import atomic_path, complete_folder, only_run, write_text
 
 HOLDER = """
 import sys
@@ -59,3 +59,19 @@ def test_a_second_run_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
     with only_run(out):
         pass
     assert not out.exists()
+
+
+def test_an_older_folder_goes_only_for_a_whole_one(tmp_path):
+    out = tmp_path / "model"
+    with complete_folder(out) as partial:
+        (partial / "a").write_text("older")
+    with pytest.raises(UsageError, match="exists already"), complete_folder(out):
+        pass
+    with pytest.raises(ZeroDivisionError), complete_folder(out, replace=True) as partial:
+        (partial / "b").write_text("half")
+        raise ZeroDivisionError
+    assert [path.name for path in out.iterdir()] == ["a"]
+    with complete_folder(out, replace=True) as partial:
+        (partial / "b").write_text("newer")
+    assert [path.name for path in out.iterdir()] == ["b"]
+    assert list(tmp_path.iterdir()) == [out]

@@ -193,7 +193,7 @@ def _take(done: Done, target: Path | None, sink: Sink, told: bool) -> bool:
     if drawn is not None and done.picture is not None:
         from emo_llama.writing import replace_file
 
-        replace_file(drawn, done.picture, drawn.with_name(".overlay.tmp"))
+        replace_file(drawn, done.picture)
     sink.add(done.result, drawn)
     return bool(trouble)
 

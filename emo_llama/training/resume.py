@@ -10,19 +10,16 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from transformers import TrainerState, TrainingArguments
+from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from emo_llama.errors import UsageError
 
-__all__ = ["AVERAGE", "explained", "last_whole_checkpoint", "read_average", "write_average"]
+__all__ = ["explained", "last_whole_checkpoint"]
 
 logger = logging.getLogger(__name__)
 
 WRITTEN_LAST = "trainer_state.json"
-AVERAGE = "average.safetensors"
-"""The averaged weights, in each checkpoint of a run that averages."""
 OTHER_MODEL = ("size mismatch", "parameter group that doesn't match")
 """What PyTorch says of a checkpoint that belongs to other weights."""
 FULL = "No space left on device"
@@ -50,39 +47,6 @@ def last_whole_checkpoint(folder: str | Path, needs: Sequence[str] = ()) -> str 
             continue
         return newest
     return None
-
-
-def write_average(
-    args: TrainingArguments, state: TrainerState, average: dict[str, torch.Tensor]
-) -> None:
-    """Puts averaged weights beside the checkpoint that is being written; the first process does.
-
-    Args:
-        args ([`transformers.TrainingArguments`]): Of the run.
-        state ([`transformers.TrainerState`]): Of the run.
-        average (`dict[str, torch.Tensor]`): The weights.
-    """
-    if not state.is_world_process_zero:
-        return
-    folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-    partial = folder / f"{AVERAGE}.part"
-    save_file({name: tensor.contiguous() for name, tensor in average.items()}, partial)
-    partial.replace(folder / AVERAGE)
-
-
-def read_average(args: TrainingArguments, state: TrainerState) -> dict[str, torch.Tensor] | None:
-    """The averaged weights of the checkpoint that a run goes on from.
-
-    Args:
-        args ([`transformers.TrainingArguments`]): Of the run.
-        state ([`transformers.TrainerState`]): Of the run, as it begins.
-
-    Returns:
-        `dict[str, torch.Tensor]`: The weights; `None` where the run begins anew.
-    """
-    if not state.global_step:
-        return None
-    return load_file(Path(args.output_dir) / f"checkpoint-{state.global_step}" / AVERAGE)
 
 
 @contextmanager

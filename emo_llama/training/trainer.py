@@ -1,8 +1,7 @@
 """TRL's SFTTrainer with what imbalanced expression data ask for.
 
-Rows drawn by weight, a second loss that reads the expression straight from the face tokens, and a
-running average of the weights. Each is off unless the recipe says otherwise; then this is TRL's
-trainer as it is.
+Rows drawn by weight, and a second loss that reads the expression straight from the face tokens.
+Each is off unless the recipe says otherwise; then this is TRL's trainer as it is.
 """
 
 import sys
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ProgressCallback
 from trl import SFTTrainer
 
@@ -21,13 +20,11 @@ from emo_llama.errors import UsageError
 from emo_llama.modeling import EmoLlamaForConditionalGeneration
 from emo_llama.training.data.collator import CLASSES, InstructionCollator
 from emo_llama.training.data.sampling import BalancedSampler
-from emo_llama.training.resume import read_average, write_average
 
 __all__ = [
     "ExpressionHead",
     "InstructionTrainer",
     "Progress",
-    "WeightAverage",
     "add_expression_head",
     "drop_expression_head",
 ]
@@ -201,55 +198,3 @@ class Progress(ProgressCallback):
         batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         rate = (bar.format_dict["rate"] or 0.0) * batch
         bar.set_postfix_str(f"loss {float(logs['loss']):.3f}, {rate:.0f} rows/s")
-
-
-class WeightAverage(TrainerCallback):
-    """Keeps the running average (EMA) of all that is trained, in memory and in each checkpoint.
-
-    Args:
-        model (`nn.Module`): The model, its parts frozen already.
-        decay (`float`): Of the average, a step.
-    """
-
-    def __init__(self, model: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.trained = {k: p for k, p in model.named_parameters() if p.requires_grad}
-        self.average = {k: p.detach().clone() for k, p in self.trained.items()}
-
-    def put_in_place(self) -> None:
-        """Gives the model its averaged weights."""
-        for name, parameter in self.trained.items():
-            parameter.data.copy_(self.average[name])
-
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
-        """Begins with the weights of now, or takes the average up where the checkpoint left it."""
-        known = read_average(args, state) or self.trained
-        self.average = {k: known[k].detach().clone().to(p) for k, p in self.trained.items()}
-
-    @torch.no_grad()
-    def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
-        """Averages."""
-        for name, parameter in self.trained.items():
-            self.average[name].lerp_(parameter.detach().to(self.average[name]), 1 - self.decay)
-
-    def on_save(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: Any,
-    ) -> None:
-        """Writes the average beside the checkpoint."""
-        write_average(args, state, self.average)

@@ -22,12 +22,13 @@ from trl import ModelConfig, SFTConfig, get_peft_config
 
 from emo_llama.errors import UsageError
 from emo_llama.evaluation.split import split_report
-from emo_llama.files import only_run
+from emo_llama.files import complete_folder, only_run
 from emo_llama.labels import label_name
 from emo_llama.loading import load_model
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
 from emo_llama.recognition.recognizer import EmotionRecognizer
 from emo_llama.training.arguments import RecipeArguments
+from emo_llama.training.averaging import AVERAGE, WeightAverage
 from emo_llama.training.calibration import calibrate, prior_bias
 from emo_llama.training.card import write_card
 from emo_llama.training.data.collator import EpochOfRows
@@ -37,11 +38,10 @@ from emo_llama.training.data.instructions import InstructionData, built_instruct
 from emo_llama.training.parts import adopt_labels, freeze, keep_precise, switch_parts
 from emo_llama.training.processes import make_shardable, on_main, whole_model
 from emo_llama.training.recipe import scratch_settings
-from emo_llama.training.resume import AVERAGE, explained, last_whole_checkpoint
+from emo_llama.training.resume import explained, last_whole_checkpoint
 from emo_llama.training.scratch.assembling import build_from_scratch, changed_settings, note_minutes
 from emo_llama.training.trainer import (
     InstructionTrainer,
-    WeightAverage,
     add_expression_head,
     drop_expression_head,
 )
@@ -146,7 +146,8 @@ def _conclude(
 ) -> Trained:
     """The export, and the scores."""
     if recipe.export_to is not None:
-        _replace(finished, Path(recipe.export_to))
+        with complete_folder(Path(recipe.export_to), replace=True) as fresh:
+            shutil.copytree(finished, fresh, dirs_exist_ok=True)
     if SPLIT not in data.splits:
         return Trained(finished)
     after = json.loads((finished / REPORT).read_text(encoding="utf-8"))
@@ -191,10 +192,9 @@ def _tune(
         note_minutes(finished.parent, "tuning", minutes)
         whole = trained.merge_and_unload() if peft.use_peft else trained
         drop_expression_head(whole)
-        unscored = finished.with_name("model.part")
-        report = _save(whole.to(dtype), processor, data, recipe, unscored)
-        write_card(unscored, data.path, recipe, sft, report, source)
-        unscored.replace(finished)
+        with complete_folder(finished) as unscored:
+            report = _save(whole.to(dtype), processor, data, recipe, unscored)
+            write_card(unscored, data.path, recipe, sft, report, source)
 
     on_main(finish)
 
@@ -256,8 +256,10 @@ def _run_trainer(
     )
     if recipe.ema_decay and trainer.is_fsdp_enabled:
         raise UsageError("ema_decay does not work under FSDP. Set it to 0, or use ddp.yaml.")
-    average = WeightAverage(trainer.model, recipe.ema_decay) if recipe.ema_decay else None
-    if average is not None:
+    average = None
+    if recipe.ema_decay:
+        trained = {k: p for k, p in trainer.model.named_parameters() if p.requires_grad}
+        average = WeightAverage(lambda: trained, recipe.ema_decay)
         trainer.add_callback(average)
     if recipe.early_stopping_patience:
         trainer.add_callback(EarlyStoppingCallback(recipe.early_stopping_patience))
@@ -266,7 +268,7 @@ def _run_trainer(
         newest = on_main(partial(last_whole_checkpoint, sft.output_dir, needs))
         trainer.train(resume_from_checkpoint=newest)
     if average is not None:
-        average.put_in_place()
+        average.swap()
     return trainer
 
 
@@ -278,7 +280,6 @@ def _save(
     out: Path,
 ) -> dict[str, Any] | None:
     """Writes the model, calibrates and scores it; the report, where there is a validation split."""
-    shutil.rmtree(out, ignore_errors=True)
     labels = [label for _, label in sorted(model.config.id2label.items())]
     model.config.label_bias = prior_bias(
         data.category("train")["label"], labels, recipe.prior_correction
@@ -302,12 +303,3 @@ def _save(
 def _recognizer(model: str | Path | None, attributes: str) -> EmotionRecognizer:
     """What scores a folder's model on whole pictures."""
     return EmotionRecognizer.from_pretrained(model, detector="none", attributes=attributes)
-
-
-def _replace(finished: Path, out: Path) -> None:
-    """Copies the finished model, and only then lets an older one go."""
-    fresh = out.with_name(out.name + ".new")
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(finished, fresh)
-    shutil.rmtree(out, ignore_errors=True)
-    fresh.replace(out)

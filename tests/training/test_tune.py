@@ -249,6 +249,8 @@ def test_a_work_folder_belongs_to_its_settings(tmp_path):
 def test_the_encoders_of_a_finished_model_are_taken(tmp_path):
     words = ["--config", "recipes/tiny.yaml", "--data", "data"]
     scratch = scratch_settings(parse_recipe(words)[0])
+    (tmp_path / "tower").mkdir()
+    (tmp_path / "tower" / "config.json").touch()  # of a run that was killed before the second
     unpack_encoders(EMBEDDED_MODEL, scratch, tmp_path)
     parts = load_model()[0].model
     face, tower = (FaceXFormerModel.from_pretrained(tmp_path / name) for name in ("face", "tower"))

@@ -21,6 +21,7 @@ from emo_llama.annotate.landmarks import from_file
 from emo_llama.annotate.template import TemplateAnnotator
 from emo_llama.dataset_builders.build import build_folder
 from emo_llama.errors import UsageError
+from emo_llama.files import complete_folder
 from emo_llama.labels import FERPLUS
 from emo_llama.loading import READING, find_model, load_model
 from emo_llama.modeling import (
@@ -81,7 +82,7 @@ def build_from_scratch(
         _teach_stages(stages, tables, parts)
     tower = face
     if scratch["tower"] != "face":
-        tower = _once(parts / "tower", partial(_teach_tower, scratch["tower"], tables, stages))
+        tower = _once(parts / "tower", partial(_train_tower, scratch["tower"], tables, stages))
     base = _once(work_dir / "base", lambda out: assemble(scratch, face, tower, built, out))
     return base, built
 
@@ -91,7 +92,7 @@ def _teach_stages(stages: list[FaceStage], tables: "_Tables", parts: Path) -> No
     start = None
     for number, stage in enumerate(stages, 1):
         out = parts / ("face" if number == len(stages) else f"face-{number}")
-        start = _once(out, partial(_teach_face, stage, tables, start))
+        start = _once(out, partial(_train_face, stage, tables, start))
 
 
 def unpack_encoders(model_dir: Path, scratch: dict[str, Any], work_dir: Path) -> None:
@@ -105,7 +106,7 @@ def unpack_encoders(model_dir: Path, scratch: dict[str, Any], work_dir: Path) ->
     Raises:
         UsageError: The model has no face network, or its tower is not the recipe's.
     """
-    if (work_dir / "face").exists():
+    if (work_dir / "face").exists():  # the last that is written
         return
     model, _ = load_model(model_dir, "cpu")
     networks = {"face": model.model.face_model}
@@ -119,9 +120,8 @@ def unpack_encoders(model_dir: Path, scratch: dict[str, Any], work_dir: Path) ->
             raise UsageError(f"{model_dir}: its vision tower is not this recipe's.") from error
         networks = {"tower": tower} | networks
     for name, network in networks.items():
-        unfinished = work_dir / f"{name}.part"
-        network.save_pretrained(unfinished)
-        unfinished.replace(work_dir / name)
+        with complete_folder(work_dir / name, replace=True) as partial_dir:
+            network.save_pretrained(partial_dir)
 
 
 class _Tables:
@@ -189,14 +189,14 @@ def face_stages(settings: dict[str, Any] | list[dict[str, Any]]) -> list[FaceSta
     return stages
 
 
-def _teach_face(stage: FaceStage, tables: "_Tables", start: Path | None, out: Path) -> None:
+def _train_face(stage: FaceStage, tables: "_Tables", start: Path | None, out: Path) -> None:
     size = stage.model["image_size"]
     train, validation = tables.ferplus("Training", size), tables.ferplus("PublicTest", size)
     extra = tables.fairface(size, stage.color)
     train_face(stage, train, extra, validation, out, _checkpoints(out), start)
 
 
-def _teach_tower(
+def _train_tower(
     settings: dict[str, Any], tables: _Tables, stages: list[FaceStage], out: Path
 ) -> None:
     """A generic tower: what it learns of faces holds no expression, neither votes nor landmarks.
@@ -240,10 +240,10 @@ def assemble(
         model.model.vision_tower.load_state_dict(tower.backbone.state_dict())
     if model.model.face_model is not None:
         model.model.face_model.load_state_dict(face.state_dict())
-    unfinished = out.with_name(out.name + ".part")
-    model.save_pretrained(unfinished)
-    _processor(config, face, tower, tokenizer, scratch).save_pretrained(unfinished)
-    return unfinished.replace(out)
+    with complete_folder(out) as partial_dir:
+        model.save_pretrained(partial_dir)
+        _processor(config, face, tower, tokenizer, scratch).save_pretrained(partial_dir)
+    return out
 
 
 def _config(

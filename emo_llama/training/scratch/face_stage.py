@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import (
     AutoModel,
     Trainer,
@@ -24,17 +23,14 @@ from transformers import (
 
 from emo_llama.errors import DataFormatError
 from emo_llama.evaluation.metrics import classification_metrics
+from emo_llama.files import complete_folder
 from emo_llama.labels import FERPLUS
 from emo_llama.loading import READING, find_model
 from emo_llama.modeling import FaceXFormerModel
 from emo_llama.norms import restate_norms
+from emo_llama.training.averaging import AVERAGE, WeightAverage
 from emo_llama.training.data.sampling import FaceSampler, balanced_weights
-from emo_llama.training.resume import (
-    AVERAGE,
-    last_whole_checkpoint,
-    read_average,
-    write_average,
-)
+from emo_llama.training.resume import last_whole_checkpoint
 from emo_llama.training.scratch.face_objective import FaceBatches, FaceObjective, FaceStage
 from emo_llama.training.scratch.face_tables import FaceTable
 
@@ -46,26 +42,11 @@ NORM_BATCHES, NORM_BATCH = 8, 64
 """Training faces that give a pretrained backbone's norms their statistics."""
 
 
-class _Average(TrainerCallback):
-    """Keeps the running average of the weights, and tells the model how far it is."""
+class _CropSize(TrainerCallback):
+    """Tells the model how far it is, by which it picks the size of its crops."""
 
-    def __init__(self, model: FaceObjective, decay: float) -> None:
+    def __init__(self, model: FaceObjective) -> None:
         self.model = model
-        self.average = AveragedModel(
-            model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True
-        )
-
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: object,
-    ) -> None:
-        """Takes the average up where the checkpoint left it."""
-        known = read_average(args, state)
-        if known is not None:
-            self.average.load_state_dict(known)
 
     def on_step_begin(
         self,
@@ -74,34 +55,14 @@ class _Average(TrainerCallback):
         control: TrainerControl,
         **kwargs: object,
     ) -> None:
-        """Picks the crop size."""
-        self.model.progress = self.average.module.progress = state.global_step / state.max_steps
-
-    def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: object,
-    ) -> None:
-        """Averages."""
-        self.average.update_parameters(self.model)
-
-    def on_save(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **kwargs: object,
-    ) -> None:
-        """Writes the average beside the checkpoint."""
-        write_average(args, state, self.average.state_dict())
+        """Says it."""
+        self.model.progress = state.global_step / state.max_steps
 
 
 class _FaceTrainer(Trainer):
     """Scores the averaged weights, since they are what is kept."""
 
-    average: _Average
+    average: WeightAverage
 
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> torch.utils.data.Sampler:
         stage, faces = self.model.stage, self.train_dataset
@@ -132,12 +93,9 @@ class _FaceTrainer(Trainer):
         return self.optimizer
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """As the parent, with the averaged model in the trained one's place."""
-        trained, self.model = self.model, self.average.average.module
-        try:
+        """As the parent, with the average in the trained weights' place."""
+        with self.average.in_place():
             return super().evaluation_loop(*args, **kwargs)
-        finally:
-            self.model = trained
 
     def figures(self, faces: FaceBatches) -> dict[str, Any]:
         """Accuracy, mean recall and their intervals of the averaged weights, by their head."""
@@ -186,7 +144,7 @@ def train_face(
         start (`Path`, *optional*): A trained face network to go on from.
     """
     model = begin(stage, train, start)
-    average = _Average(model, stage.ema_decay)
+    average = WeightAverage(model.state_dict, stage.ema_decay, from_start=False)
     arguments = TrainingArguments(
         output_dir=str(work_dir),
         num_train_epochs=stage.epochs,
@@ -213,16 +171,16 @@ def train_face(
         train_dataset=FaceBatches(train, extra, stage.color),
         eval_dataset=None if validation is None else FaceBatches(validation, None, stage.color),
         compute_metrics=_accuracy,
-        callbacks=[average],
+        callbacks=[average, _CropSize(model)],
     )
     trainer.average = average
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(work_dir, [AVERAGE]))
-    partial = out.with_name(out.name + ".part")
-    average.average.module.face.save_pretrained(partial)
-    if validation is not None:
-        figures = trainer.figures(FaceBatches(validation, None, stage.color))
-        (partial / EVALUATION).write_text(json.dumps(figures, indent=2), encoding="utf-8")
-    partial.replace(out)
+    with complete_folder(out) as partial:
+        with average.in_place():
+            model.face.save_pretrained(partial)
+        if validation is not None:
+            figures = trainer.figures(FaceBatches(validation, None, stage.color))
+            (partial / EVALUATION).write_text(json.dumps(figures, indent=2), encoding="utf-8")
 
 
 def begin(stage: FaceStage, train: FaceTable, start: Path | None = None) -> FaceObjective:

@@ -17,6 +17,7 @@ from PIL import Image
 from emo_llama.dataset_builders.ferplus import majority_label, read_ferplus
 from emo_llama.errors import DataFormatError
 from emo_llama.faces import mesh_landmarks
+from emo_llama.files import atomic_path
 
 NUM_LANDMARKS = 68
 # Mean geometry of mesh landmarks on the FERPlus training faces, in units of half the picture's
@@ -72,17 +73,15 @@ def mesh_cache(
     if not path.is_file():
         found = [mesh_landmarks(image, border) for image in images()]
         empty = np.zeros((NUM_LANDMARKS, 2), np.float32)
-        partial = path.with_name(path.name + ".part.npz")
+        landmarks = [empty if points is None else points for points in found]
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(
-            partial,
-            found=np.array([points is not None for points in found]),
-            landmarks=np.array(
-                [empty if points is None else points for points in found], np.float32
-            ),
-            row_index=np.arange(len(found)),
-        )
-        partial.replace(path)
+        with atomic_path(path) as partial:
+            np.savez(
+                partial,
+                found=np.array([points is not None for points in found]),
+                landmarks=np.array(landmarks, np.float32),
+                row_index=np.arange(len(found)),
+            )
     with np.load(path) as cache:
         return cache["found"], cache["landmarks"]
 

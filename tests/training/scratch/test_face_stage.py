@@ -25,9 +25,9 @@ from emo_llama.errors import DataFormatError, ModelNotFoundError
 from emo_llama.modeling import FaceXFormerConfig, FaceXFormerModel
 from emo_llama.modeling.modeling_facexformer import LANDMARK_MIRROR
 from emo_llama.testing import tiny_face_config
+from emo_llama.training.averaging import AVERAGE
 from emo_llama.training.data.augmentation import AugmentedFaces, augment, mix, recolour
 from emo_llama.training.data.sampling import FaceSampler
-from emo_llama.training.resume import AVERAGE
 from emo_llama.training.scratch.face_stage import FaceBatches, FaceStage, begin, train_face
 from emo_llama.training.scratch.face_tables import FaceTable, fairface_table, ferplus_table
 
