@@ -70,6 +70,7 @@ def main(args: argparse.Namespace) -> int:
     from emo_llama.evaluation.ablation_report import as_markdown, draw_plot
     from emo_llama.files import write_text
     from emo_llama.training.ablation import AXES, Grid, ablate
+    from emo_llama.training.recipe import parse_recipe
 
     chosen = {}
     for name, known in AXES.items():
@@ -83,7 +84,8 @@ def main(args: argparse.Namespace) -> int:
         raise UsageError(f"--seeds: expected numbers as 0,1,2, got {args.seeds!r}.")
     grid = Grid(**chosen, seeds=[int(seed) for seed in args.seeds.split(",")])
     words = ["--config", args.config, "--data", args.data, *args.overrides]
-    table = as_markdown(result := ablate(words, grid, args.out))
+    result = ablate(*parse_recipe(words), grid, args.out, {"command": words})
+    table = as_markdown(result)
     write_text(args.out / "ablation.md", table)
     draw_plot(result, args.out / "ablation.png")
     _output.data(table)

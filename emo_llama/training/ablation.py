@@ -5,16 +5,18 @@ of these on disk. Each cell is an ordinary run of [`emo_llama.training.tune`] in
 own; a finished cell is read, not trained again. The table is written after every cell.
 """
 
+import copy
 import itertools
 import json
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from trl import ModelConfig, SFTConfig
 
 from emo_llama.errors import UsageError
 from emo_llama.evaluation.comparison import compare, mean_over_runs
@@ -22,7 +24,7 @@ from emo_llama.files import write_text
 from emo_llama.loading import find_model
 from emo_llama.training.arguments import RecipeArguments
 from emo_llama.training.data.instructions import InstructionData, built_instructions
-from emo_llama.training.recipe import parse_recipe, scratch_settings
+from emo_llama.training.recipe import scratch_settings
 from emo_llama.training.scratch.assembling import build_from_scratch
 from emo_llama.training.tune import ANSWERS, REPORT, train
 
@@ -36,6 +38,8 @@ AXES = {
     "tower": ("generic", "face", "off"),
 }
 """The switches and their settings; the first of each is what the others are compared with."""
+OF_A_CELL = (*AXES, "seed", "output_dir", "export_to")
+"""Settings that a cell decides, not the recipe of all."""
 
 
 class Cell(NamedTuple):
@@ -100,28 +104,37 @@ class Grid:
         return cells
 
 
-def ablate(words: list[str], grid: Grid, out: Path) -> dict[str, Any]:
+def ablate(
+    recipe: RecipeArguments,
+    sft: SFTConfig,
+    peft: ModelConfig,
+    grid: Grid,
+    out: Path,
+    facts: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Trains and scores every cell, and writes the table.
 
     Args:
-        words (`list[str]`): `--config FILE` and what overrides it, as in [`parse_recipe`].
+        recipe ([`RecipeArguments`]): What all cells share; the switches in it are set by the grid.
+        sft ([`trl.SFTConfig`]): Settings of each tuning; its seed and work folder are the grid's.
+        peft ([`trl.ModelConfig`]): The model to start from, and LoRA where `use_peft` is set.
         grid ([`Grid`]): What is tried.
         out (`Path`): Folder of the cells and of `ablation.json`; what is finished there is kept.
+        facts (`dict`, *optional*): What the table shall say besides, as the command.
 
     Returns:
         `dict[str, Any]`: The table: `reference`, `cells`, `n`, `rule`, `labels`, `seeds`, and the
-        words as `command`.
+        facts.
 
     Raises:
-        UsageError: The recipe cannot be read, the folder holds the cells of another one, the data
-            have no validation split, or the model lacks what a cell reads.
+        UsageError: The folder holds the cells of another recipe, the data have no validation split,
+            or the model lacks what a cell reads.
     """
-    recipe, _, peft = parse_recipe([*words, "--output_dir", str(out)])
     cells = grid.cells(recipe.scratch is not None)
     if recipe.scratch is None:
         _check_model(peft.model_name_or_path, cells)
-    _claim(out, words)
-    shared = _shared(words, recipe, out)
+    _claim(out, recipe, sft, peft)
+    shared = _shared(recipe, out)
     answers: dict[Cell, list[np.ndarray]] = {}
     targets, report = np.empty(0), {}
     for cell in cells:
@@ -129,12 +142,12 @@ def ablate(words: list[str], grid: Grid, out: Path) -> dict[str, Any]:
             folder = out / "cells" / f"{cell.name}-seed-{seed}"
             if not (folder / "model").is_dir():
                 logger.info("%s, seed %d", cell.name, seed)
-                _run(shared, cell, seed, folder)
+                _run(replace(shared, **cell._asdict()), sft, peft, seed, folder)
             with np.load(folder / ANSWERS) as scored:
                 answers.setdefault(cell, []).append(scored["probabilities"].argmax(1))
                 targets = scored["targets"]
             report = json.loads((folder / "model" / REPORT).read_text(encoding="utf-8"))
-        table = _table(answers, targets, report, grid) | {"command": words}
+        table = _table(answers, targets, report, grid) | (facts or {})
         write_text(out / "ablation.json", json.dumps(table, indent=2))
     return table
 
@@ -154,43 +167,53 @@ def _check_model(model: str | None, cells: list[Cell]) -> None:
         )
 
 
-def _claim(out: Path, words: list[str]) -> None:
-    """A folder belongs to one recipe and its data."""
-    settings = out / "words.json"
-    if settings.is_file() and json.loads(settings.read_text(encoding="utf-8")) != words:
-        raise UsageError(
-            f"{out}: holds the ablation of another recipe or data. Name another --out."
-        )
+def _claim(out: Path, recipe: RecipeArguments, sft: SFTConfig, peft: ModelConfig) -> None:
+    """A folder belongs to one recipe and its data: to all settings, wherever they were given."""
+    settings = asdict(recipe) | sft.to_dict() | asdict(peft)
+    for name in OF_A_CELL:
+        del settings[name]
+    settings = json.loads(json.dumps(settings, default=str))  # as they are read again: no tuples
+    path = out / "settings.json"
+    if path.is_file():
+        # an update of TRL may bring new settings, or take some away
+        known = settings | json.loads(path.read_text(encoding="utf-8"))
+        if other := sorted(name for name in settings if known[name] != settings[name]):
+            raise UsageError(
+                f"{out}: holds the ablation of another recipe or data ({', '.join(other)}). Name "
+                "another --out."
+            )
     out.mkdir(parents=True, exist_ok=True)
-    settings.write_text(json.dumps(words), encoding="utf-8")
+    write_text(path, json.dumps(settings, indent=2))
 
 
-def _shared(words: list[str], recipe: RecipeArguments, out: Path) -> list[str]:
-    """The words of all cells: data and encoders are made once, and their features kept."""
+def _shared(recipe: RecipeArguments, out: Path) -> RecipeArguments:
+    """The recipe of all cells: data and encoders are made once, and their features kept."""
     data = Path(str(recipe.data))
     if recipe.scratch is None:
         data = built_instructions(data, out)
         if "validation" not in InstructionData(data).splits:
             raise UsageError(f"{data}: no split validation to score on. Build data that have one.")
-        words = [*words, "--data", str(data)]
+        recipe = replace(recipe, data=str(data))
     else:
         given = None if recipe.encoders is None else Path(recipe.encoders)
-        parts = out / "encoders"
-        build_from_scratch(scratch_settings(recipe), data, parts, given)
+        made = out / "encoders"
+        build_from_scratch(scratch_settings(recipe), data, made, given)
         if given is None or (given / "config.json").is_file():  # a finished model is unpacked there
-            words = [*words, "--encoders", str(parts)]
+            recipe = replace(recipe, encoders=str(made))
     if recipe.feature_cache is None and {"vision_tower", "face_model"} <= set(recipe.frozen):
-        words = [*words, "--feature_cache", str(out / "features")]
-    return words
+        recipe = replace(recipe, feature_cache=str(out / "features"))
+    return recipe
 
 
-def _run(words: list[str], cell: Cell, seed: int, folder: Path) -> None:
+def _run(
+    recipe: RecipeArguments, sft: SFTConfig, peft: ModelConfig, seed: int, folder: Path
+) -> None:
     """Trains one cell; its checkpoints are not kept."""
-    switches = [word for name, value in cell._asdict().items() for word in (f"--{name}", value)]
-    places = ["--seed", str(seed), "--output_dir", str(folder)]
-    recipe, sft, peft = parse_recipe([*words, *switches, *places])
-    recipe.export_to = None
-    train(recipe, sft, peft, resume=True)
+    # Not `replace`: TRL's settings were settled when they were read, and cannot be so twice. A
+    # copy, since a training changes its own.
+    sft = copy.deepcopy(sft)
+    sft.seed, sft.output_dir = seed, str(folder)
+    train(replace(recipe, export_to=None), sft, peft, resume=True)
     shutil.rmtree(folder / "tuning", ignore_errors=True)
 
 

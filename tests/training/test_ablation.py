@@ -57,7 +57,11 @@ def test_every_cell_is_trained_once(words, tmp_path, capsys):
     assert main([*words, *axes, "--seeds", "0"]) == 0  # a smaller table of what is there
     assert all(path.stat().st_mtime_ns == when for path, when in models.items())
     assert main([*words, *axes, "--seeds", "0", "--learning_rate", "1e-5"]) == 2
-    assert "holds the ablation of another recipe or data" in capsys.readouterr().err
+    assert "of another recipe or data (learning_rate)" in capsys.readouterr().err
+    path = Path(words[2])
+    path.write_text(path.read_text() + "warmup_steps: 1\n")  # the same words, another recipe
+    assert main([*words, *axes, "--seeds", "0"]) == 2
+    assert "of another recipe or data (warmup_steps)" in capsys.readouterr().err
 
 
 def test_wrong_axes_are_named(words, capsys):
@@ -117,8 +121,7 @@ def test_cells_share_encoders(kind, tmp_path, monkeypatch):
         (given / "config.json").touch()
     words = ["--config", "tiny", "--data", "data"]
     words += [] if kind == "none" else ["--encoders", str(given)]
-    shared = ablation._shared(words, parse_recipe(words)[0], out)
+    recipe = ablation._shared(parse_recipe(words)[0], out)
     assert made == [(Path("data"), out / "encoders", None if kind == "none" else given)]
-    recipe, _, _ = parse_recipe(shared)
     assert recipe.encoders == str(given if kind == "run" else out / "encoders")
     assert recipe.feature_cache == str(out / "features")
