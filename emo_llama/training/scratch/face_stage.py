@@ -207,18 +207,29 @@ def begin(stage: FaceStage, train: FaceTable, start: Path | None = None) -> Face
             start, config=model.face.config, use_safetensors=True, **READING
         )
     elif stage.backbone is not None:
-        folder, backbone = find_model(stage.backbone), model.face.backbone
-        found = AutoModel.from_pretrained(folder, use_safetensors=True, **READING)
-        weights = getattr(found, "backbone", found).state_dict()
-        try:
-            backbone.load_state_dict(weights)
-        except RuntimeError as error:  # PyTorch names each tensor, with both shapes
-            raise DataFormatError(
-                f"{folder}: its backbone is not the one that the stage's model describes. Change "
-                f"backbone_config, or name another backbone. {error}"
-            ) from error
+        backbone = model.face.backbone
+        _fill(backbone, find_model(stage.backbone))
         restate_norms(backbone, _normalised_faces(model, train))
     return model
+
+
+def _fill(backbone: torch.nn.Module, folder: Path) -> None:
+    """Gives a backbone the weights of a folder, none of which may be missing."""
+    reading = READING | {"use_safetensors": True, "output_loading_info": True}
+    found, report = AutoModel.from_pretrained(folder, **reading)
+    missing = sorted(report["missing_keys"])  # transformers would begin these at random
+    if missing:
+        raise DataFormatError(
+            f"{folder}: expected the weights of {type(found).__name__}; {len(missing)} are "
+            f"missing, {missing[0]} among them. Name the complete checkpoint."
+        )
+    try:
+        backbone.load_state_dict(getattr(found, "backbone", found).state_dict())
+    except RuntimeError as error:  # PyTorch names each tensor, with both shapes
+        raise DataFormatError(
+            f"{folder}: its backbone is not the one that the stage's model describes. Change "
+            f"backbone_config, or name another backbone. {error}"
+        ) from error
 
 
 def _normalised_faces(model: FaceObjective, train: FaceTable) -> Iterator[torch.Tensor]:

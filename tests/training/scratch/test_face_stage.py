@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import torch
 from datasets import Dataset, Features, List, Value
 from datasets import Image as ImageFeature
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import MobileNetV1Config, MobileNetV1Model
 from transformers.models.mobilenet_v1.modeling_mobilenet_v1 import apply_tf_padding
 
@@ -215,6 +216,12 @@ def test_another_backbone_is_named_with_both_shapes(backbone_dir, tmp_path):
     places = (tmp_path / "face", tmp_path / "checkpoints")
     with pytest.raises(DataFormatError, match=r"(?s)\[8, 8, 1, 1\]\).*\[16, 8, 1, 1\]"):
         train_face(pretrained(backbone_dir, 0.25), face_table(16), None, None, *places)
+    weights = load_file(backbone_dir / "model.safetensors")
+    del weights["layer.4.convolution.weight"]
+    shutil.copytree(backbone_dir, tmp_path / "half")
+    save_file(weights, tmp_path / "half" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(DataFormatError, match=r"1 are missing, layer\.4\.convolution\.weight"):
+        begin(pretrained(tmp_path / "half"), face_table(16))
     with pytest.raises(ModelNotFoundError):
         train_face(pretrained(tmp_path / "none"), face_table(16), None, None, *places)
 
