@@ -59,10 +59,14 @@ class EmoLlamaModelOutputWithPast(_CacheByEitherName, BaseModelOutputWithPast):
             All image tokens, as they entered the language model.
         video_hidden_states (`torch.FloatTensor` of shape `(n_tokens, D)`, *optional*):
             All video tokens, likewise.
+        image_outputs (`BaseModelOutputWithPooling`, *optional*): As `get_image_features` gives it.
+        video_outputs (`BaseModelOutputWithPooling`, *optional*): As `get_video_features` gives it.
     """
 
     image_hidden_states: torch.FloatTensor | None = None
     video_hidden_states: torch.FloatTensor | None = None
+    image_outputs: BaseModelOutputWithPooling | None = None
+    video_outputs: BaseModelOutputWithPooling | None = None
 
 
 @dataclass
@@ -78,10 +82,14 @@ class EmoLlamaCausalLMOutputWithPast(_CacheByEitherName, CausalLMOutputWithPast)
             All image tokens, as they entered the language model.
         video_hidden_states (`torch.FloatTensor` of shape `(n_tokens, D)`, *optional*):
             All video tokens, likewise.
+        image_outputs (`BaseModelOutputWithPooling`, *optional*): As `get_image_features` gives it.
+        video_outputs (`BaseModelOutputWithPooling`, *optional*): As `get_video_features` gives it.
     """
 
     image_hidden_states: torch.FloatTensor | None = None
     video_hidden_states: torch.FloatTensor | None = None
+    image_outputs: BaseModelOutputWithPooling | None = None
+    video_outputs: BaseModelOutputWithPooling | None = None
 
 
 class EmoLlamaPreTrainedModel(PreTrainedModel):
@@ -419,6 +427,8 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
             **{CACHE_NAME: outputs.get(CACHE_NAME)},
             image_hidden_states=features.get("image"),
             video_hidden_states=features.get("video"),
+            image_outputs=encoded.get("image"),
+            video_outputs=encoded.get("video"),
         )
 
     def _scatter(
@@ -647,6 +657,8 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
             video_hidden_states=outputs.video_hidden_states,
+            image_outputs=outputs.image_outputs,
+            video_outputs=outputs.video_outputs,
         )
 
     def _ignore_placeholders(self, labels: torch.Tensor | None) -> torch.Tensor | None:

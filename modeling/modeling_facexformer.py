@@ -373,7 +373,8 @@ class FaceXFormerModel(PreTrainedModel):
         if not self.config.use_mirror:
             return self._look_once(pixel_values)
         both = self._look_once(torch.cat([pixel_values, pixel_values.flip(-1)]))
-        straight, mirrored = zip(*(states.chunk(2) for states in both), strict=True)
+        # Not `chunk`: where the batch is dynamic, ONNX has no such split.
+        straight, mirrored = zip(*(states.unflatten(0, (2, -1)) for states in both), strict=True)
         feature_map = (straight[0] + mirrored[0].flip(-1)) / 2
         tokens = straight[1].clone()
         same = list(SYMMETRIC_TASKS) + ([7] if self.config.num_expressions else [])

@@ -135,6 +135,10 @@ def test_an_image_and_a_video_in_one_prompt(model):
         output = model(ids, pixel_values=pictures(1), pixel_values_videos=pictures(2, seed=1))
     assert output.image_hidden_states.shape == (config.num_tokens_per_frame, 16)
     assert output.video_hidden_states.shape == (2 * config.num_tokens_per_frame, 16)
+    # transformers 5.24 names what the encoders gave, and not their tokens alone.
+    image, video = output.image_outputs.pooler_output, output.video_outputs.pooler_output
+    assert torch.equal(image.flatten(0, 1), output.image_hidden_states)
+    assert torch.equal(torch.cat(video), output.video_hidden_states)
 
 
 def test_videos_of_one_length_have_five_dimensions(model):
@@ -533,6 +537,21 @@ def test_the_image_path_is_exported_for_any_number_of_images(conv_tower):
         if "scaled_dot_product_attention" in str(node.target)
     ]
     assert set(attentions) == {4}  # ONNX has no other
+
+
+@pytest.mark.slow
+def test_the_face_network_with_a_mirror_is_exported_without_splitting_the_batch():
+    model = FaceXFormerModel(tiny_face_config(use_mirror=True)).eval()
+    rows = {0: torch.export.Dim.DYNAMIC}
+    with torch.no_grad():
+        faces = pictures(3, size=FACE_SIZE)
+        program = torch.export.export(model, (faces,), dynamic_shapes={"pixel_values": rows})
+        for count in (2, 5):
+            faces = pictures(count, size=FACE_SIZE)
+            told = program.module()(faces).landmarks
+            torch.testing.assert_close(told, model(faces).landmarks, atol=1e-5, rtol=0)
+    split = [node.args for node in program.graph.nodes if "chunk" in str(node.target)]
+    assert all(len(args) == 3 for args in split), split  # the batch, dimension 0, would go unsaid
 
 
 def test_saved_as_safetensors_and_loaded_by_the_auto_classes(model, tmp_path):
