@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
+from httpx2 import TransportError
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from transformers import GenerationConfig
 
@@ -248,15 +249,30 @@ def find_dtype(name: str | torch.dtype) -> torch.dtype:
 
 def _download(repository: str) -> Path:
     """The folder of a repository in the Hub's cache."""
+    silence = _silence(repository)
     try:
         # Only the first request tells whether there is a repository; a file may take its time.
-        return Path(snapshot_download(repository, allow_patterns=list(_MODEL_FILES)))
+        folder = snapshot_download(
+            repository, allow_patterns=list(_MODEL_FILES), local_files_only=silence is not None
+        )
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelNotFoundError(
             f"{repository!r}: there is no such folder here, and the Hub, which was asked for a "
-            f"repository of this name, did not give it ({_first_line(error)}). Name a folder that "
-            "holds a model, or an existing repository as team/name."
+            f"repository of this name, did not give it ({_first_line(silence or error)}). Name a "
+            "folder that holds a model, or an existing repository as team/name."
         ) from error
+    return Path(folder)
+
+
+def _silence(repository: str) -> Exception | None:
+    """Why the Hub does not answer, if so: `snapshot_download` would wait for it without end."""
+    try:
+        HfApi().model_info(repository, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except (HfHubHTTPError, HFValidationError):  # an answer
+        return None
+    except (TransportError, OSError) as error:
+        return error
+    return None
 
 
 def _first_line(error: Exception) -> str:

@@ -17,6 +17,8 @@ from emo_llama.errors import DataFormatError, ModelNotFoundError
 from emo_llama.loading import find_model, load_model
 from emo_llama.testing import tiny_model, tiny_processor
 
+PORTRAIT = Path(__file__).parents[1] / "emo_llama" / "assets" / "portrait.jpg"
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -120,6 +122,21 @@ def test_a_misspelt_repository_says_that_the_hub_was_asked() -> None:
     expected = "no such folder here, and the Hub, which was asked.*team/name"
     with pytest.raises(ModelNotFoundError, match=expected):
         load_model("team/typo")
+
+
+@pytest.mark.slow
+def test_a_hub_that_accepts_and_is_silent_is_not_waited_for(tmp_path: Path) -> None:
+    environment = os.environ | {"HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "emo_llama", "predict", PORTRAIT, "--model", "team/typo"]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environment["HF_ENDPOINT"] = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environment["HF_HUB_ETAG_TIMEOUT"] = "1"  # 10 s by default
+        done = subprocess.run(
+            [*map(str, command)], env=environment, capture_output=True, text=True, timeout=100
+        )
+    assert done.returncode == 2, done.stderr
+    assert "'team/typo': there is no such folder here, and the Hub" in done.stderr
+    assert "timed out" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_an_index_of_a_checkpoint_stays_in_its_folder(tmp_path: Path) -> None:
