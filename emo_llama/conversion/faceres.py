@@ -156,23 +156,27 @@ CONVOLUTIONS = ("Conv2D", "DepthwiseConv2dNative")
 
 
 def _check_layer(graph: GraphModel, source: Path, kernel: str, name: str, layer: Any) -> None:
-    """Stride, padding and activation must be those of transformers' layer."""
-    nodes = [node for node in graph.nodes.values() if kernel in node.get("input", ())]
-    attributes = nodes[0].get("attr", {}) if nodes else {}
-    read = lambda key: attributes.get(key, {}).get("list", {}).get("i")  # noqa: E731
-    bounds = [float(graph.weights[f"{name}_relu/{key}"]) for key in ("Const_1", "Cast")]
+    """Kernel, stride, padding and activation must be those of transformers' layer."""
+    nodes = [node for node in graph.nodes.values() if kernel in _inputs(node)]
+    attributes = _read(nodes[0], "attr") if nodes else None
     stride = layer.convolution.stride[0]
     wanted = {
+        "sides of a kernel": 4,
         "strides": ["1", str(stride), str(stride), "1"],
         "dilations": ["1", "1", "1", "1"],
         "padding": _SAME,
-        "activation": ["Relu", 0.0, CAP],
+        "activation": ["Relu", [0.0], [CAP]],
     }
+    bounds = [graph.weights[f"{name}_relu/{key}"] for key in ("Const_1", "Cast")]
     found = {
-        "strides": read("strides"),
-        "dilations": read("dilations"),
-        "padding": attributes.get("padding", {}).get("s"),
-        "activation": [graph.nodes.get(f"{name}_relu/Relu", {}).get("op"), *bounds],
+        "sides of a kernel": graph.weights[kernel].ndim,
+        "strides": _read(attributes, "strides", "list", "i"),
+        "dilations": _read(attributes, "dilations", "list", "i"),
+        "padding": _read(attributes, "padding", "s"),
+        "activation": [
+            _read(graph.nodes, f"{name}_relu/Relu", "op"),
+            *(bound.reshape(-1).tolist() for bound in bounds),
+        ],
     }
     for key, value in wanted.items():
         if found[key] != value:
@@ -180,6 +184,19 @@ def _check_layer(graph: GraphModel, source: Path, kernel: str, name: str, layer:
                 f"{source}: {name} has {key} {found[key]}; expected {value}, as HSE-FaceRes has. "
                 "Name faceres.json."
             )
+
+
+def _inputs(node: dict[str, Any]) -> list[Any]:
+    """Names of what a node takes."""
+    names = node.get("input")
+    return names if isinstance(names, list) else []
+
+
+def _read(value: Any, *keys: str) -> Any:
+    """What lies under some keys of nested objects; `None` where one is missing or is no object."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 _SAME = "U0FNRQ=="  # base64 of SAME, as the file writes it

@@ -84,6 +84,11 @@ def _read_weights(
     weights, offset = {}, 0
     for entry, kind, count in zip(entries, types, counts, strict=True):
         values = np.frombuffer(content, kind, count, offset).reshape(entry["shape"])
+        if not np.isfinite(values).all():
+            raise DataFormatError(
+                f"{path}: weight {entry['name']!r} holds values that are not finite. Fetch both "
+                "files again."
+            )
         weights[entry["name"]] = values.astype(np.float32) if kind.kind == "f" else values
         offset += count * kind.itemsize
     return weights

@@ -145,6 +145,19 @@ def deeper(content):
     content["modelTopology"]["node"].append(extra)
 
 
+def odd_attributes(content):
+    node(content, "conv_dw_3/depthwise")["attr"]["dilations"] = ["1"]
+
+
+def no_inputs(content):
+    node(content, "conv_pw_3_bn/batchnorm_1/mul_1")["input"] = 3
+
+
+def flat_kernel(content):
+    kernel = next(e for e in manifest(content) if e["name"] == "conv_dw_1/depthwise_kernel")
+    kernel["shape"] = [72]
+
+
 def layers_model(content):
     content["modelTopology"] = {"class_name": "Model"}
 
@@ -161,6 +174,9 @@ BAD = [
     (another_padding, ["conv_dw_2", "padding"]),
     (another_activation, ["conv_pw_5", "Elu", "Relu"]),
     (deeper, ["27 convolutions", "found 28"]),
+    (odd_attributes, ["conv_dw_3", "dilations None"]),
+    (no_inputs, ["conv_pw_3", "strides None"]),
+    (flat_kernel, ["conv_dw_1", "sides of a kernel 1; expected 4"]),
     (layers_model, ["graph-model", "weightsManifest"]),
 ]
 
@@ -183,6 +199,13 @@ def test_a_file_that_was_cut_short_is_refused_with_both_sizes(tmp_path, capsys):
     assert convert(path, tmp_path / "out") == 1
     told = capsys.readouterr().err
     assert f"{len(content):,} bytes, found {len(content) - 1000:,}" in told
+
+
+def test_weights_that_are_not_finite_are_named(tmp_path, capsys):
+    graph = SmallGraph()
+    graph.values[0][0, 0, 0, 0] = np.inf
+    assert convert(graph.write(tmp_path), tmp_path / "out") == 1
+    assert "'conv1/convolution/merged_input' holds values" in capsys.readouterr().err
 
 
 def test_a_wider_layer_is_named_with_both_shapes(tmp_path, capsys):
