@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from emo_llama.modeling.processing_emo_llama import RENDER_MACRO
+from emo_llama.modeling.processing_emo_llama import IMAGE_TOKEN, RENDER_MACRO, VIDEO_TOKEN
 
 __all__ = ["Turns", "read_turns"]
 
@@ -69,7 +69,7 @@ class Turns:
     end_token: str
     user: str
 
-    def template(self, image_token: str = "<image>", video_token: str = "<video>") -> str:
+    def template(self, image_token: str = IMAGE_TOKEN, video_token: str = VIDEO_TOKEN) -> str:
         """The chat template.
 
         Args:

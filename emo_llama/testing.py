@@ -18,12 +18,16 @@ from emo_llama.modeling import (
     EmoLlamaProcessor,
     FaceXFormerConfig,
 )
-from emo_llama.modeling.processing_emo_llama import chat_template
+from emo_llama.modeling.processing_emo_llama import (
+    IMAGE_TOKEN,
+    PLACEHOLDERS,
+    VIDEO_TOKEN,
+    chat_template,
+)
 
 __all__ = ["tiny_config", "tiny_face_config", "tiny_model", "tiny_processor"]
 
-IMAGE_TOKENS = ("<image>", "<video>")
-LANGUAGE_TOKENS = ("<pad>", "<s>", "</s>", "<unk>", *IMAGE_TOKENS)
+LANGUAGE_TOKENS = ("<pad>", "<s>", "</s>", "<unk>", *PLACEHOLDERS)
 QFORMER_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
 MAX_QUESTION_LENGTH = 64
 
@@ -111,8 +115,8 @@ def tiny_config(conv_tower: bool = False, **overrides: Any) -> EmoLlamaConfig:
         },
         "num_query_tokens": 4,
         "vision_grid_size": 2 if conv_tower else None,
-        "image_token_id": LANGUAGE_TOKENS.index("<image>"),
-        "video_token_id": LANGUAGE_TOKENS.index("<video>"),
+        "image_token_id": LANGUAGE_TOKENS.index(IMAGE_TOKEN),
+        "video_token_id": LANGUAGE_TOKENS.index(VIDEO_TOKEN),
         "id2label": dict(enumerate(FERPLUS)),
     }
     return EmoLlamaConfig(**(values | overrides))
@@ -213,7 +217,7 @@ def _byte_tokenizer(special_tokens: tuple[str, ...], **names: str) -> PreTrained
     tokenizer.decoder = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        extra_special_tokens=[token for token in special_tokens if token in IMAGE_TOKENS],
+        extra_special_tokens=[token for token in special_tokens if token in PLACEHOLDERS],
         **names,
     )
 

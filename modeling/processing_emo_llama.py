@@ -29,6 +29,8 @@ VICUNA_SYSTEM_PROMPT = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
     "helpful, detailed, and polite answers to the user's questions."
 )
+# Of the models that are made here; the processor of another may name others.
+PLACEHOLDERS = IMAGE_TOKEN, VIDEO_TOKEN = "<image>", "<video>"
 EVERY_FRAME = 1000.0  # frames a second, more than videos have
 USER_MARKER = "USER:"
 ASSISTANT_MARKER = "ASSISTANT:"
@@ -77,8 +79,8 @@ _CHAT_TEMPLATE = Template(
 
 def chat_template(
     system_prompt: str = VICUNA_SYSTEM_PROMPT,
-    image_token: str = "<image>",
-    video_token: str = "<video>",
+    image_token: str = IMAGE_TOKEN,
+    video_token: str = VIDEO_TOKEN,
     user_marker: str = USER_MARKER,
     assistant_marker: str = ASSISTANT_MARKER,
 ) -> str:
@@ -184,8 +186,8 @@ class EmoLlamaProcessor(ProcessorMixin):
         qformer_tokenizer: PreTrainedTokenizerBase,
         chat_template: str | None = None,
         num_tokens_per_frame: int = 4,
-        image_token: str = "<image>",
-        video_token: str = "<video>",
+        image_token: str = IMAGE_TOKEN,
+        video_token: str = VIDEO_TOKEN,
         video_fps: float = 1.0,
         max_frames: int = 64,
         max_question_length: int = 256,

@@ -68,7 +68,7 @@ def test_the_cause_of_a_feeling_is_not_made_up(recognizer: EmotionRecognizer) ->
     assert "does not show the cause" in recognizer.ask(PORTRAIT, FOLLOW_UPS["why"])
 
 
-def test_earlier_turns_are_heard(recognizer: EmotionRecognizer) -> None:
+def test_earlier_turns_count(recognizer: EmotionRecognizer) -> None:
     turns = [(FOLLOW_UPS["why"], "The picture does not show the cause.")]
     asked = recognizer.ask(PORTRAIT, FOLLOW_UPS["mouth"], history=turns)
     assert asked != recognizer.ask(PORTRAIT, FOLLOW_UPS["mouth"], history=[])

@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from emo_llama.cli import _output
+from emo_llama.cli import _options, _output
 from emo_llama.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def add_options(build: argparse.ArgumentParser) -> None:
         "default), or a model behind an endpoint, which is sent every training picture",
     )
     template = build.add_argument_group("the annotator template")
-    template.add_argument("--seed", type=int, default=0, help="of the wordings")
+    _options.add(template, "--seed")
     template.add_argument(
         "--landmarks",
         metavar="mesh|none|FILE.npz",
@@ -109,7 +109,7 @@ def make_annotator(args: argparse.Namespace) -> "TemplateAnnotator | EndpointAnn
         retry_failed=args.retry_failed,
         pace=Pace(args.requests_per_minute),
     )
-    return EndpointAnnotator(options, args.answers or f"{args.out.rstrip('/')}.answers.jsonl")
+    return EndpointAnnotator(options, args.answers or f"{args.out}.answers.jsonl")
 
 
 def tell(annotator: "EndpointAnnotator") -> "list[Answer]":

@@ -1,9 +1,8 @@
 """`emo-llama ablate`: what each part of the model is worth."""
 
 import argparse
-from pathlib import Path
 
-from emo_llama.cli import _output
+from emo_llama.cli import _options, _output
 from emo_llama.cli.train import prepare
 
 EXAMPLES = """examples:
@@ -23,13 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             The verb's parser.
     """
     parser.epilog = EXAMPLES
-    parser.add_argument(
-        "--config", required=True, metavar="FILE", help="the recipe, as `emo-llama train` takes it"
-    )
-    parser.add_argument("--data", required=True, metavar="DIR", help="its data")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="cells, table and plot are kept here"
-    )
+    _options.add(parser, "--config", "--data", required=True)
+    _options.add(parser, "--out", help="cells, table and plot are kept here")
     parser.add_argument(
         "--face-info-mining",
         default="both,global,local,off",

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from emo_llama.cli import _changes, _output
+from emo_llama.cli import _options, _output
 
 EXAMPLES = """examples:
   emo-llama convert facexformer --checkpoint model.pt --out faces
@@ -60,18 +60,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     video.add_argument(
         "--ignore-unplaced", action="store_true", help="leave out keys that have no place"
     )
-    video.add_argument("--seed", type=int, default=0, help="of the fresh Face Info Mining module")
+    _options.add(video, "--seed")
     _add_common(video)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new folder")
+    _options.add(parser, "--out", "--set")
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "float16"),
         help="of the weights (default: as they are)",
     )
-    _changes.add_set(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -91,7 +90,7 @@ def main(args: argparse.Namespace) -> int:
     from emo_llama.conversion.llama_vid import LlamaVidParts, convert_llama_vid
 
     dtype = None if args.dtype is None else getattr(torch, args.dtype)
-    changes = _changes.changes(args.set)
+    changes = _options.changes(args.set)
     if args.kind == "facexformer":
         convert_facexformer(Path(args.checkpoint), args.out, dtype, **changes)
     elif args.kind == "faceres":

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emo_llama.cli import _annotators, _output
+from emo_llama.cli import _annotators, _options, _output
 from emo_llama.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     build = actions.add_parser("build", help="write a Parquet folder that load_dataset reads")
     build.add_argument("name", metavar="NAME", help="a data set that `data list` names")
     build.add_argument("--root", required=True, metavar="DIR", help="folder of its official files")
-    build.add_argument("--out", required=True, metavar="DIR", help="the new folder to write")
-    build.add_argument("--resume", action="store_true", help="go on after a build was cut off")
+    _options.add(build, "--out", "--resume")
     build.add_argument("--num-proc", type=int, default=1, metavar="N", help="processes")
     _add_choices(build)
     _annotators.add_options(build)
@@ -48,13 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "synthetic", help="write a small copy of a data set's layout with drawn faces"
     )
     synthetic.add_argument("name", metavar="NAME", help="a data set that `data list` names")
-    synthetic.add_argument("--out", required=True, metavar="DIR", help="the new folder to write")
+    _options.add(synthetic, "--out")
     synthetic.add_argument(
         "--per-class", type=int, default=2, metavar="N", help="items of each class and split"
     )
     strip = actions.add_parser("strip", help="copy a built folder without its pictures")
     strip.add_argument("folder", metavar="BUILT", help="a folder that `data build` wrote")
-    strip.add_argument("--out", required=True, metavar="DIR", help="the new folder to write")
+    _options.add(strip, "--out")
     show = actions.add_parser("show", help="print conversations beside what was measured")
     show.add_argument("folder", metavar="BUILT", help="a folder that `data build` wrote")
     show.add_argument("--count", type=int, default=20, metavar="N", help="how many (default: 20)")
@@ -225,7 +224,7 @@ def _synthetic(args: argparse.Namespace) -> int:
     if args.name not in BUILDERS:
         known = ", ".join(BUILDERS)
         raise UsageError(f"{args.name}: no data set of that name; known are {known}")
-    out = Path(args.out)
+    out = args.out
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UsageError(f"{out}: exists already; remove it or name another folder to write")
     BUILDERS[args.name].write_synthetic(out, args.per_class)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from emo_llama.cli import _output
+from emo_llama.cli import _options, _output
 
 SHOWN = 10
 LOG_SECONDS = 30
@@ -34,10 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", default="validation", metavar="S", help="the split (default: %(default)s)"
     )
-    parser.add_argument(
-        "--model", metavar="M", help="folder or Hub repository (default: the embedded model)"
-    )
-    parser.add_argument("--device", help="cpu, cuda, mps (default: cuda where there is one)")
+    _options.add(parser, "--model", "--device", "--attributes")
     parser.add_argument(
         "--batch-size",
         type=int,
@@ -50,13 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("text", "json"),
         default="text",
         help="what goes to stdout (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--attributes",
-        choices=("off", "predicted"),
-        default="off",
-        help="age, gender and race before the question, as the face network guesses them, for "
-        "models that were tuned so (default: %(default)s)",
     )
     parser.add_argument("--page", type=Path, metavar="FILE", help="write an HTML page as well")
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from emo_llama.cli import _output
+from emo_llama.cli import _options, _output
 
 EXAMPLES = """examples:
   emo-llama export my-model                       the embedded model
@@ -19,9 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """
     parser.epilog = EXAMPLES
     parser.add_argument("out", metavar="DIR", help="the folder to write; new or empty")
-    parser.add_argument(
-        "--model", metavar="M", help="a folder or a Hub repository (default: the embedded model)"
-    )
+    _options.add(parser, "--model")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -1,9 +1,8 @@
 """`emo-llama init`: a new model from parts of the Hub or of your own."""
 
 import argparse
-from pathlib import Path
 
-from emo_llama.cli import _changes, _output
+from emo_llama.cli import _options, _output
 
 EXAMPLES = """examples:
   emo-llama init --llm Qwen/Qwen3-0.6B --vision google/siglip2-base-patch16-224 --out my-model
@@ -34,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what `convert facexformer` or `convert faceres` wrote, a finished model, or a "
         "convolutional backbone of transformers (default: no face network and no Face Info Mining)",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the new folder")
+    _options.add(parser, "--out", "--seed", "--set")
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16"),
@@ -46,8 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HOW",
         help="visual tokens of a frame: mean (one), grid:N (N x N) or all patches (default: mean)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of what is made anew")
-    _changes.add_set(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -71,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
         args.compress,
         None if args.dtype is None else getattr(torch, args.dtype),
         args.seed,
-        _changes.changes(args.set),
+        _options.changes(args.set),
     )
     for line in compose(recipe, args.out):
         _output.message(line)

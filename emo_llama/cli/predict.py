@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from emo_llama.cli import _output
+from emo_llama.cli import _options, _output
 from emo_llama.cli._destinations import (
     FORMATS,
     OVERLAY_ENDING,
@@ -52,9 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="write here instead of to stdout")
     parser.add_argument("--overlay", type=Path, metavar="DIR", help="write annotated pictures here")
-    parser.add_argument(
-        "--resume", action="store_true", help="keep the good records that --out already holds"
-    )
+    _options.add(parser, "--resume")
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes (default: %(default)s)"
     )
@@ -73,23 +71,13 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         default="detect",
         help="find the faces, or take each whole image for one (default: %(default)s)",
     )
-    parser.add_argument(
-        "--model", metavar="M", help="folder or Hub repository (default: the embedded model)"
-    )
-    parser.add_argument("--device", help="cpu, cuda, mps (default: cuda where there is one)")
+    _options.add(parser, "--model", "--device", "--attributes")
     parser.add_argument(
         "--abstain-below",
         type=float,
         default=0.0,
         metavar="P",
         help="mark faces whose best label is less probable than this (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--attributes",
-        choices=("off", "predicted"),
-        default="off",
-        help="age, gender and race before the question, as the face network guesses them, for "
-        "models that were tuned so (default: %(default)s)",
     )
 
 

@@ -3,7 +3,7 @@
 import argparse
 import warnings
 
-from emo_llama.cli import _output
+from emo_llama.cli import _options, _output
 from emo_llama.errors import require
 
 REPORTERS = ("tensorboard", "trackio", "wandb")
@@ -26,20 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             The verb's parser.
     """
     parser.epilog = EXAMPLES
-    parser.add_argument(
-        "--config",
-        default="finetune",
-        metavar="FILE",
-        help="the recipe: a YAML file, or the name of one that comes with the package (default: "
-        "%(default)s, which goes on from the embedded model)",
-    )
-    parser.add_argument(
-        "--data",
-        metavar="DIR",
-        help="a folder that `data build` wrote, or pictures in one sub-folder a class; for tiny "
-        "the folder of the official files",
-    )
-    parser.add_argument("--resume", action="store_true", help="go on with an earlier run")
+    recipe = f"{_options.SHARED['--config']['help']} (default: %(default)s, which goes on from the "
+    _options.add(parser, "--config", default="finetune", help=f"{recipe}embedded model)")
+    _options.add(parser, "--data", "--resume")
     parser.set_defaults(overrides=[])
 
 

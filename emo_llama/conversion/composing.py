@@ -23,7 +23,7 @@ from emo_llama.chat import Turns, read_turns
 from emo_llama.conversion.checkpoints import Tensors, compare_shapes, shapes_of
 from emo_llama.conversion.face_part import PREFIX, FacePart
 from emo_llama.conversion.fresh import fresh_parts
-from emo_llama.conversion.parts import PLACEHOLDERS, LanguagePart, TowerPart, licence
+from emo_llama.conversion.parts import LanguagePart, TowerPart, licence
 from emo_llama.conversion.settings import changed_config
 from emo_llama.errors import DataFormatError, UsageError
 from emo_llama.files import complete_folder
@@ -36,7 +36,7 @@ from emo_llama.modeling import (
     EmoLlamaImageProcessor,
     EmoLlamaProcessor,
 )
-from emo_llama.modeling.processing_emo_llama import chat_template
+from emo_llama.modeling.processing_emo_llama import PLACEHOLDERS, chat_template
 
 __all__ = ["Recipe", "compose"]
 
@@ -45,7 +45,7 @@ HEAD = 64
 WIDEST = 768
 """Of the fresh Q-Former: BERT-base's."""
 LAYERS = 6
-"""Of the fresh Q-Former, half of BERT-base's: nothing in it is taught yet."""
+"""Of the fresh Q-Former, half of BERT-base's: nothing in it is trained yet."""
 
 
 @dataclass(frozen=True, slots=True)

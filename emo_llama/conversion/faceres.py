@@ -1,4 +1,4 @@
-"""HSE-FaceRes, a face network that was taught on VGGFace2, in the format of this project.
+"""HSE-FaceRes, a face network that was trained on VGGFace2, in the format of this project.
 
 Decides which weight of the TensorFlow.js graph goes where in transformers' MobileNet v1, and what
 must hold of the graph for that. Its own heads (age, gender) are left out; those of
@@ -51,12 +51,12 @@ tags:
 
 A MobileNet v1 that knows faces, converted by `emo-llama convert faceres` from the TensorFlow.js
 files of the package human-models (MIT); `AutoModel.from_pretrained(folder,
-trust_remote_code=True)` loads it. Its backbone alone is taught: every head is fresh. Input: a face
+trust_remote_code=True)` loads it. Its backbone alone is trained: every head is fresh. Input: a face
 crop in colour, its mean colour subtracted, as `preprocessor_config.json` says.
 
 ## Origin and licence
 
-The network is A. Savchenko's HSE-FaceRes, taught on the identities of VGGFace2, then on age and
+The network is A. Savchenko's HSE-FaceRes, trained on the identities of VGGFace2, then on age and
 gender. That is public knowledge about it, not a statement of the package. The package's MIT licence
 covers the file (Copyright (c) Vladimir Mandic); its author's repository shows no licence of its
 own, and VGGFace2 is a research data set. Weights that begin from it are for research.
@@ -211,7 +211,7 @@ def _layer(
         values = values.permute(2, 3, 0, 1)
     else:  # (k, k, I, O) -> (O, I, k, k)
         values = values.permute(3, 2, 0, 1)
-    if theirs == "conv1":  # it was taught on blue, green, red from 0 to 255
+    if theirs == "conv1":  # it was trained on blue, green, red from 0 to 255
         values = values.flip(1) * (255 * IMAGE_STD[0])
     shift = torch.tensor(weights[f"{theirs}_bn/batchnorm_1/sub"])
     scale = weights.get(f"{theirs}_bn/batchnorm_1/mul")  # elsewhere it is in the kernel

@@ -41,14 +41,17 @@ from emo_llama.modeling import (
     EmoLlamaImageProcessor,
     EmoLlamaProcessor,
 )
-from emo_llama.modeling.processing_emo_llama import VICUNA_SYSTEM_PROMPT, chat_template
+from emo_llama.modeling.processing_emo_llama import (
+    PLACEHOLDERS,
+    VICUNA_SYSTEM_PROMPT,
+    chat_template,
+)
 
 __all__ = ["LlamaVidParts", "convert_llama_vid"]
 
 BIASES = (".attn.q_bias", ".attn.v_bias")
 ATTENTION = "model.vlm_att_"
 EMBEDDING = "model.embed_tokens.weight"
-PLACEHOLDERS = ["<image>", "<video>"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +321,7 @@ def llama_tokenizer(source: Path, config: EmoLlamaConfig) -> PreTrainedTokenizer
         DataFormatError: Its vocabulary is not that of the weights.
     """
     tokenizer = AutoTokenizer.from_pretrained(str(source), **READING)
-    tokenizer.add_tokens(PLACEHOLDERS, special_tokens=True)
+    tokenizer.add_tokens(list(PLACEHOLDERS), special_tokens=True)
     known = tokenizer.get_vocab()
     found = [known[token] for token in PLACEHOLDERS]
     if found != [config.image_token_id, config.video_token_id]:

@@ -33,11 +33,11 @@ from transformers.models.instructblip.modeling_instructblip import InstructBlipV
 
 from emo_llama.errors import DataFormatError, InputNotFoundError
 from emo_llama.loading import READING, find_model
+from emo_llama.modeling.processing_emo_llama import PLACEHOLDERS
 from emo_llama.vetting import check_code
 
 __all__ = ["LanguagePart", "TowerPart", "licence"]
 
-PLACEHOLDERS = ["<image>", "<video>"]
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 PICTURE_FILES = ("preprocessor_config.json", "processor_config.json")
 NO_SETTINGS = ("_name_or_path", "architectures", "auto_map", "dtype", "transformers_version")
@@ -278,7 +278,7 @@ def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
             f"{folder / 'tokenizer_config.json'}: expected an eos_token, which ends an answer; "
             "found none. Add it there."
         )
-    tokenizer.add_tokens(PLACEHOLDERS, special_tokens=True)
+    tokenizer.add_tokens(list(PLACEHOLDERS), special_tokens=True)
     if tokenizer.pad_token is None and tokenizer.unk_token is not None:
         tokenizer.pad_token = tokenizer.unk_token
     elif tokenizer.pad_token is None:

@@ -208,7 +208,7 @@ def _of_model(model: EmoLlamaForConditionalGeneration) -> dict[str, Any]:
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
         "parameters": f"{model.num_parameters():,}",
         "versions": ", ".join(f"{name} {value}" for name, value in versions().items()),
-        "untrained": f"- Untaught heads, not to be read: {', '.join(untrained)}."
+        "untrained": f"- Untrained heads, not to be read: {', '.join(untrained)}."
         if untrained
         else "",
     }

@@ -99,7 +99,7 @@ def whole_model(
     model = load()
     if isinstance(trainer.model, PeftModel):
         model = get_peft_model(model, trainer.model.active_peft_config)
-    # What once was said may stand in for frozen encoders: theirs are the weights of before.
+    # Cached features may stand in for frozen encoders: theirs are the weights of before.
     found = model.load_state_dict(weights, strict=False)
     lost = [k for k in found.missing_keys if not k.removeprefix(WRAPPED).startswith(ENCODERS)]
     if lost or found.unexpected_keys:

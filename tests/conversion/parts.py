@@ -143,7 +143,7 @@ def write_tower(folder, kind, dtype=torch.float32, pictures=True):
         model = CLIPVisionModel(CLIPVisionConfig(**vision))
     elif kind == "clip-whole":
         model = CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=8))
-    elif kind == "dinov2":  # taught at another size than it is used at
+    elif kind == "dinov2":  # trained at another size than it is used at
         model = Dinov2Model(Dinov2Config(**(vision | {"image_size": 70})))
     else:
         qformer = {key: text[key] for key in text if key not in ("image_size", "patch_size")}

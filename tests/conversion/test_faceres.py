@@ -62,8 +62,8 @@ def test_its_norms_know_their_inputs(converted):
     views = torch.cat(list(portrait_views(64)))
     with torch.no_grad():
         known = backbone(views).pooler_output
-        taught = backbone.train()(views).pooler_output
-    assert (known - taught).abs().mean() < 0.02 * known.abs().mean()
+        trained = backbone.train()(views).pooler_output
+    assert (known - trained).abs().mean() < 0.02 * known.abs().mean()
     assert backbone.conv_stem.normalization.momentum == 0.1
 
 

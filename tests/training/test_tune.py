@@ -36,7 +36,7 @@ from emo_llama.training.scratch.assembling import (
 
 
 @pytest.mark.slow
-def test_train_teaches_what_is_not_frozen(recipe, tmp_path):
+def test_train_changes_what_is_not_frozen(recipe, tmp_path):
     out = tmp_path / "embedded"
     settings = str(recipe(prior_correction=0.5))
     assert main(["train", "--config", settings, "--export_to", str(out)]) == 0

@@ -120,8 +120,8 @@ def mix(
 class AugmentedFaces:
     """A transform of `datasets.Dataset.with_transform` that changes the pictures of each row.
 
-    Frozen encoders know the faces that taught them better than any others. Shown unchanged, these
-    would teach the language model to trust its encoders more than it should.
+    Frozen encoders know the faces that they were trained on better than any others. Shown
+    unchanged, these would have the language model trust its encoders more than it should.
 
     What happens to a batch depends on its rows, the seed and the epoch alone: rows are read ahead
     of the steps that use them, so that a run which goes on from a checkpoint would otherwise see

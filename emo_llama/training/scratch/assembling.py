@@ -32,7 +32,7 @@ from emo_llama.modeling import (
     FaceXFormerConfig,
     FaceXFormerModel,
 )
-from emo_llama.modeling.processing_emo_llama import chat_template
+from emo_llama.modeling.processing_emo_llama import PLACEHOLDERS, chat_template
 from emo_llama.training.scratch.face_stage import FaceStage, train_face
 from emo_llama.training.scratch.face_tables import (
     FaceTable,
@@ -41,7 +41,7 @@ from emo_llama.training.scratch.face_tables import (
     landmark_cache,
 )
 
-SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", "<image>", "<video>")
+SPECIAL_TOKENS = ("<pad>", "<s>", "</s>", *PLACEHOLDERS)
 
 
 def build_from_scratch(
@@ -68,30 +68,32 @@ def build_from_scratch(
     Raises:
         ModelNotFoundError: The backbone that the face network begins with is not there.
     """
-    parts = work_dir if encoders is None else encoders
-    if (parts / "config.json").is_file():
-        unpack_encoders(parts, scratch, work_dir)
-        parts = work_dir
+    shared = work_dir if encoders is None else encoders
+    if (shared / "config.json").is_file():
+        unpack_encoders(shared, scratch, work_dir)
+        shared = work_dir
     stages = face_stages(scratch["face"])
-    face = parts / "face"
+    face = shared / "face"
     if stages[0].backbone is not None and not face.exists():
         find_model(stages[0].backbone)  # told before the landmarks, which take minutes
-    tables = _Tables(data, parts)
-    built = _once(parts / "ferplus", lambda out: _build_instructions(data, tables.landmarks(), out))
+    tables = _Tables(data, shared)
+    built = _once(
+        shared / "ferplus", lambda out: _build_instructions(data, tables.landmarks(), out)
+    )
     if not face.exists():
-        _teach_stages(stages, tables, parts)
+        _train_stages(stages, tables, shared)
     tower = face
     if scratch["tower"] != "face":
-        tower = _once(parts / "tower", partial(_train_tower, scratch["tower"], tables, stages))
+        tower = _once(shared / "tower", partial(_train_tower, scratch["tower"], tables, stages))
     base = _once(work_dir / "base", lambda out: assemble(scratch, face, tower, built, out))
     return base, built
 
 
-def _teach_stages(stages: list[FaceStage], tables: "_Tables", parts: Path) -> None:
+def _train_stages(stages: list[FaceStage], tables: "_Tables", shared: Path) -> None:
     """The face network, each stage from where the one before has ended; the last is `face`."""
     start = None
     for number, stage in enumerate(stages, 1):
-        out = parts / ("face" if number == len(stages) else f"face-{number}")
+        out = shared / ("face" if number == len(stages) else f"face-{number}")
         start = _once(out, partial(_train_face, stage, tables, start))
 
 
