@@ -59,9 +59,9 @@ def main(args: argparse.Namespace) -> int:
     """
     import torch
 
-    from emo_llama.conversion.composing import Recipe, compose
+    from emo_llama.conversion.composing import Composition, compose
 
-    recipe = Recipe(
+    composition = Composition(
         args.llm,
         args.vision,
         args.face,
@@ -70,7 +70,7 @@ def main(args: argparse.Namespace) -> int:
         args.seed,
         _options.changes(args.set),
     )
-    for line in compose(recipe, args.out):
+    for line in compose(composition, args.out):
         _output.message(line)
     _output.data(f"written to {args.out}")
     return 0

@@ -38,7 +38,7 @@ from emo_llama.modeling import (
 )
 from emo_llama.modeling.processing_emo_llama import PLACEHOLDERS, chat_template
 
-__all__ = ["Recipe", "compose"]
+__all__ = ["Composition", "compose"]
 
 HEAD = 64
 """Width of an attention head of the fresh parts, where their width allows it."""
@@ -49,7 +49,7 @@ LAYERS = 6
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
+class Composition:
     """What a new model is put together from.
 
     Args:
@@ -75,11 +75,11 @@ class Recipe:
     changes: dict[str, Any] = field(default_factory=dict)
 
 
-def compose(recipe: Recipe, out: Path) -> list[str]:
+def compose(composition: Composition, out: Path) -> list[str]:
     """Writes a new EMO-LLaMA folder.
 
     Args:
-        recipe ([`Recipe`]): The parts.
+        composition ([`Composition`]): The parts.
         out (`Path`): The folder to write; it must not exist, or be empty.
 
     Returns:
@@ -92,17 +92,17 @@ def compose(recipe: Recipe, out: Path) -> list[str]:
         UsageError: `out` holds something already, or a change names no field.
     """
     with complete_folder(out) as folder:
-        llm, tower = LanguagePart(recipe.llm), TowerPart(recipe.vision)
-        face = None if recipe.face is None else FacePart.read(recipe.face)
-        config = _config(recipe, llm, tower, face)
+        llm, tower = LanguagePart(composition.llm), TowerPart(composition.vision)
+        face = None if composition.face is None else FacePart.read(composition.face)
+        config = _config(composition, llm, tower, face)
         turns = read_turns(llm.tokenizer)
-        model = _assemble(recipe, config, llm, tower, face)
+        model = _assemble(composition, config, llm, tower, face)
         model.generation_config = _generation_config(model.generation_config, llm, turns)
         model.generation_config.suppress_tokens = config.placeholder_ids
         model.save_pretrained(folder)
         write_config(model.config, folder)
         write_processor(_processor(model.config, llm.tokenizer, tower, face, turns), folder)
-        table, common = _licences(recipe, llm, tower, face)
+        table, common = _licences(composition, llm, tower, face)
         card = model_card(out.name, model.config, model.num_parameters())
         if common:
             card = card.replace("tags:\n", f"license: {common}\ntags:\n", 1)
@@ -111,7 +111,7 @@ def compose(recipe: Recipe, out: Path) -> list[str]:
 
 
 def _config(
-    recipe: Recipe, llm: LanguagePart, tower: TowerPart, face: FacePart | None
+    composition: Composition, llm: LanguagePart, tower: TowerPart, face: FacePart | None
 ) -> EmoLlamaConfig:
     """The parts settle most; fresh parts get widths that suit them."""
     image_id, video_id = map(llm.tokenizer.convert_tokens_to_ids, PLACEHOLDERS)
@@ -119,7 +119,7 @@ def _config(
         "vision_config": tower.settings(),
         "text_config": llm.settings(),
         "face_config": None if face is None else face.config,
-        "compress": recipe.compress,
+        "compress": composition.compress,
         "image_token_id": image_id,
         "video_token_id": video_id,
         "id2label": dict(enumerate(FERPLUS)),
@@ -127,7 +127,7 @@ def _config(
     try:
         width = min(WIDEST, EmoLlamaConfig(**parts).vision_hidden_size)
     except (StrictDataclassError, ValueError) as error:
-        raise UsageError(f"--compress {recipe.compress}: {error}") from error
+        raise UsageError(f"--compress {composition.compress}: {error}") from error
     parts["qformer_config"] = _sizes(width) | {
         "num_hidden_layers": LAYERS,
         "vocab_size": 1 + max(llm.tokenizer.get_vocab().values()),
@@ -135,7 +135,7 @@ def _config(
     }
     if face is not None:
         parts["fim_config"] = _sizes(face.config.hidden_size)
-    return changed_config(parts, recipe.changes)
+    return changed_config(parts, composition.changes)
 
 
 def _sizes(width: int) -> dict[str, int]:
@@ -147,7 +147,7 @@ def _sizes(width: int) -> dict[str, int]:
 
 
 def _assemble(
-    recipe: Recipe,
+    composition: Composition,
     config: EmoLlamaConfig,
     llm: LanguagePart,
     tower: TowerPart,
@@ -155,19 +155,19 @@ def _assemble(
 ) -> EmoLlamaForConditionalGeneration:
     """The model, its weights in one type; the modules of the parts are its own."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        language: Any = llm.load(recipe.dtype)
-        vision: Any = tower.load(recipe.dtype)
+        torch.manual_seed(composition.seed)
+        language: Any = llm.load(composition.dtype)
+        vision: Any = tower.load(composition.dtype)
     side = tower.grid_size(vision, config.vision_hidden_size)
     cells = config.compress.removeprefix("grid:")
     if cells.isdigit() and int(cells) > side:
         raise UsageError(f"--compress {config.compress}: the tower gives {side} patches a side.")
     faces = {} if face is None else face.tensors()
-    dtype = recipe.dtype or _widest(language, vision, faces)
+    dtype = composition.dtype or _widest(language, vision, faces)
     config.dtype, config.vision_grid_size = dtype, side
     with torch.device("meta"):
         model = EmoLlamaForConditionalGeneration(config)
-    fresh = fresh_parts(config, ["frame_tokens", "face_info_mining"], recipe.seed)
+    fresh = fresh_parts(config, ["frame_tokens", "face_info_mining"], composition.seed)
     _fill(model.model, "language_model", language.base_model.to(dtype), llm.folder)
     _fill(model.model, "vision_tower", vision.to(dtype), tower.folder)
     _fill(model, "lm_head", language.get_output_embeddings().to(dtype), llm.folder)
@@ -259,12 +259,12 @@ def _generation_config(
 
 
 def _licences(
-    recipe: Recipe, llm: LanguagePart, tower: TowerPart, face: FacePart | None
+    composition: Composition, llm: LanguagePart, tower: TowerPart, face: FacePart | None
 ) -> tuple[str, str | None]:
     """What the card says of the parts, and the licence that all of them share, if any."""
     parts = [("language model", llm.name, llm.folder), ("vision tower", tower.name, tower.folder)]
     if face is not None:
-        name = face.folder.name if Path(str(recipe.face)).exists() else str(recipe.face)
+        name = face.folder.name if Path(str(composition.face)).exists() else str(composition.face)
         parts.append(("face network", name, face.folder))
     stated = [licence(folder) for _, _, folder in parts]
     rows = [

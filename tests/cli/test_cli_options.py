@@ -7,6 +7,7 @@ import pytest
 from emo_llama.cli import VERBS, _options, build_parser
 
 OTHERWISE = {
+    ("ablate", "--attributes"),  # an axis of the grid
     ("ablate", "--out"),  # not a folder of one thing
     ("data build", "--model"),  # the one behind an endpoint
     ("eval", "--data"),  # what was built, and nothing else
