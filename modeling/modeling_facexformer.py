@@ -177,11 +177,16 @@ class FaceXFormerAttention(nn.Module):
                 (self.v_proj, value),
             )
         )
-        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        answers = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)  # (B, Q, heads, d_head)
+        return self.out_proj(answers.flatten(2))  # (B, Q, d)
 
 
 class FaceXFormerDecoderLayer(nn.Module):
-    """Tokens attend to themselves and to the map, then the map attends to the tokens."""
+    """Tokens attend to themselves and to the map, then the map attends to the tokens.
+
+    This is the block of Segment Anything's two-way transformer (Kirillov et al. 2023, appendix A,
+    https://arxiv.org/abs/2304.02643), its names of weights included.
+    """
 
     def __init__(self, config: FaceXFormerConfig, is_first: bool) -> None:
         super().__init__()
@@ -210,7 +215,8 @@ class FaceXFormerDecoderLayer(nn.Module):
             query = tokens + token_positions
             tokens = tokens + self.self_attn(query, query, tokens)
         tokens = self.norm1(tokens)
-        keys = image + image_positions
+        # positions go to queries and keys only, anew in every layer: values stay what was seen
+        keys = image + image_positions  # (B, h * w, d)
         tokens = self.norm2(
             tokens + self.cross_attn_token_to_image(tokens + token_positions, keys, image)
         )
@@ -222,7 +228,11 @@ class FaceXFormerDecoderLayer(nn.Module):
 
 
 class FaceXFormerDecoder(nn.Module):
-    """The two-way decoder: learned tokens in, answered tokens and an updated map out."""
+    """The two-way decoder: learned tokens in, answered tokens and an updated map out.
+
+    Follows Segment Anything's two-way transformer, with a token a task and a token a segmentation
+    class in place of prompts.
+    """
 
     def __init__(self, config: FaceXFormerConfig) -> None:
         super().__init__()
@@ -241,8 +251,8 @@ class FaceXFormerDecoder(nn.Module):
         self, image: torch.Tensor, image_positions: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Image (B, h * w, d) -> tokens (B, N, d), image (B, h * w, d)."""
-        positions = self.tokens.expand(image.shape[0], -1, -1)
-        tokens = positions
+        positions = self.tokens.expand(image.shape[0], -1, -1)  # (B, N, d)
+        tokens = positions  # as there, a token's first state says ever after which one it is
         for layer in self.layers:
             tokens, image = layer(tokens, positions, image, image_positions)
         answer = self.final_attn_token_to_image(tokens + positions, image + image_positions, image)
@@ -265,6 +275,7 @@ class FaceXFormerSegmentationHead(nn.Module):
     ) -> torch.Tensor:
         """Tokens (B, S, d), image (B, h * w, d), size (h, w) -> (B, S, 4h, 4w)."""
         states = self.upscale1(image.transpose(1, 2).unflatten(-1, size))  # (B, d / 4, 2h, 2w)
+        # the norm is over channels at each place, where a LayerNorm takes the last dimension
         states = F.gelu(self.norm(states.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
         states = F.gelu(self.upscale2(states))  # (B, d / 8, 4h, 4w)
         return torch.einsum("bsc,bchw->bshw", self.mlp(tokens), states)
