@@ -229,6 +229,7 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
         path = inside(self.root, item.file)
         video = b""
         kind = _kind(path)
+        # a folder of frames is a clip too, but has no bytes of its own to keep
         if kind == "video":
             images = read_clip(path, self.config.num_frames)
             if self.config.clips == "bytes" and path.is_file():

@@ -116,7 +116,7 @@ def majority_label(votes: Sequence[int]) -> int | None:
     True
     ```
     """
-    kept = [count if count > 1 else 0 for count in votes]
+    kept = [count if count > 1 else 0 for count in votes]  # one vote alone is taken for a slip
     top = max(range(len(kept)), key=kept.__getitem__)
     return top if 2 * kept[top] > sum(kept) and top < len(FERPLUS) else None
 
@@ -165,6 +165,7 @@ def read_ferplus(
         InputNotFoundError: The folder or one of the files is missing.
         DataFormatError: A file is empty or damaged, or the two files do not match.
     """
+    # A pass of its own: a repeat may stand before the row that it repeats.
     drop = not keep_repeats and "Training" in usages
     held_out = held_out_digests(root) if drop else frozenset()
     for row in _rows(Path(root), frozenset(usages)):
@@ -206,6 +207,7 @@ def _csv_rows(images: Path, votes: Path, usages: AbstractSet[str]) -> Iterator[F
     left_rows = csv_columns(images, ("pixels", "Usage"), SOURCES)
     right_rows = csv_columns(votes, ("Usage", *FERPLUS, "unknown", "NF"), SOURCES)
     index = -1
+    # the files share no key, so that one row lost would give all behind it another's votes
     for index, (left, right) in enumerate(itertools.zip_longest(left_rows, right_rows)):
         if left is None or right is None:
             short, other = (images, votes) if left is None else (votes, images)
@@ -243,6 +245,7 @@ def _grey_values(path: Path, index: int, text: str) -> bytes:
 
 def _counts(path: Path, index: int, texts: Sequence[str]) -> tuple[int, ...]:
     """The ten votes of one row."""
+    # `int` itself takes signs, underscores and spaces, and is slow on a million digits
     if not all(text.isdecimal() and len(text) < MAX_DIGITS for text in texts):
         raise DataFormatError(
             f"{path}, row {index}: expected ten whole numbers of votes, found {texts}. {SOURCES}."
@@ -270,6 +273,7 @@ def _parquet_rows(shards: list[Path], usages: AbstractSet[str]) -> Iterator[FerP
 def _decoded(path: Path, index: int, data: bytes | None) -> bytes:
     """The grey values of an encoded picture."""
     try:
+        # no other format: each is another parser that a shard from somewhere could aim at
         with Image.open(io.BytesIO(data or b""), formats=("PNG",)) as image:
             if image.size == (SIZE, SIZE):
                 return image.convert("L").tobytes()

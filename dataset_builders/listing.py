@@ -125,7 +125,7 @@ def _from_table(root: Path, table: Path) -> Iterator[Listed | LeftOut]:
 
 def _listed(root: Path, line: str, column: str, row: Mapping[str, str]) -> Listed | LeftOut:
     """One line of a table."""
-    file = PurePosixPath(row[column].replace("\\", "/"))
+    file = PurePosixPath(row[column].replace("\\", "/"))  # tables written on Windows
     if file.is_absolute() and file.is_relative_to(root.absolute()):
         file = file.relative_to(root.absolute())
     name, split = file.as_posix(), row.get("split", "")
@@ -158,8 +158,8 @@ def _csv_rows(path: Path) -> Iterator[Row]:
     """Lines of a CSV file, whichever of the usual delimiters it has."""
     number = 0
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            head = file.readline(10_000)
+        with path.open(newline="", encoding="utf-8-sig") as file:  # Excel writes the mark
+            head = file.readline(10_000)  # a file without an end of line is not read whole
             file.seek(0)
             reader = csv.DictReader(file, delimiter=max(DELIMITERS, key=head.count))
             if len(reader.fieldnames or ()) > MAX_COLUMNS:

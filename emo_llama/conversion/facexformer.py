@@ -49,7 +49,10 @@ The published weights of [FaceXFormer](https://arxiv.org/abs/2403.12960) (MIT), 
 them. Input: a face crop of 224 pixels, the box grown by half, ImageNet's mean and deviation.
 """
 
+# In the order in which the reference concatenates them; the mask tokens follow.
 _TOKENS = ("landmarks", "pose", "attribute", "visibility", "age", "gender", "race")
+# The backbone is torchvision's Swin, whose parts are numbered: 0.0 cuts patches, odd numbers behind
+# are stages of blocks, even ones merge patches between them.
 _RULES = (
     (r"^backbone\.0\.0\.0\.", "backbone.embeddings.patch_embeddings.projection."),
     (r"^backbone\.0\.0\.2\.", "backbone.embeddings.norm."),
@@ -123,8 +126,9 @@ def _convert_block(key: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
         return {}
     prefix, rest = f"backbone.encoder.layers.{int(block[1]) // 2}.blocks.{block[2]}.", block[3]
     if rest.startswith("attn.qkv."):
-        kind = rest.removeprefix("attn.qkv.")
+        kind = rest.removeprefix("attn.qkv.")  # weight (3C, C) or bias (3C,): q, k, v in turn
         parts = zip("qkv", value.chunk(3), strict=True)
+        # clones, since safetensors writes no two tensors that share memory
         return {f"{prefix}attention.{name}_proj.{kind}": part.clone() for name, part in parts}
     for old, new in _BLOCK_RULES:
         rest = rest.replace(old, new) if rest.startswith(old) else rest
@@ -169,7 +173,7 @@ def convert_facexformer(
         raise DataFormatError(
             f"{checkpoint}: the key {error} is missing. Fetch the file again."
         ) from error
-    with torch.device("meta"):
+    with torch.device("meta"):  # shapes without the memory of a second network
         wanted = FaceXFormerModel(config).state_dict()
     compare_shapes(checkpoint, shapes_of(converted), shapes_of(wanted))
     return write_face_model(out, config, converted, _CARD, dtype)
@@ -271,9 +275,10 @@ def face_config(tensors: Tensors, **changes: Any) -> FaceXFormerConfig:
             "embed_dim": tensors["backbone.0.0.0.weight"].shape[0],
             "depths": [stages.count(stage) for stage in "1357"],
             "num_heads": [table.shape[1] for table in tables],
+            # a window of w has offsets from 1 - w to w - 1 each way: (2w - 1) ** 2 rows
             "window_size": (round(tables[0].shape[0] ** 0.5) + 1) // 2,
             "mlp_ratio": first.shape[0] / first.shape[1],
-            "drop_path_rate": 0.5,
+            "drop_path_rate": 0.5,  # torchvision's for Swin-B; leaves no trace in weights
         },
         "hidden_size": width,
         "mlp_dim": tensors[f"{layer}mlp.lin1.weight"].shape[0],

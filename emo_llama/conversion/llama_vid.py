@@ -129,7 +129,7 @@ def convert_llama_vid(
             writer.write(shard)
         if face is not None:
             writer.write(face.tensors() | fresh_parts(config, ["face_info_mining"], seed))
-        with torch.device("meta"):
+        with torch.device("meta"):  # 7B of names and shapes, without their memory
             wanted = shapes_of(EmoLlamaForConditionalGeneration(config).state_dict())
         compare_shapes(checkpoint, writer.shapes(), wanted)
         writer.finish()
@@ -159,7 +159,7 @@ class _Source:
 
     def converted(self) -> Iterator[Tensors]:
         """Each shard under our names; the biases of a layer wait for each other."""
-        biases: Tensors = {}
+        biases: Tensors = {}  # q_bias and v_bias become one tensor, and may lie in two shards
         for shard in self._shards():
             ready: Tensors = {}
             for key, tensor in shard.items():
@@ -177,7 +177,7 @@ class _Source:
         has_tower = False
         for shard in read_shards(self.files, only_shapes):
             has_tower = has_tower or any(key.startswith(TOWER) for key in shard)
-            if only_shapes:
+            if only_shapes:  # an update then merges nothing either
                 shard = {key: tensor.to("meta") for key, tensor in shard.items()}
             yield shard if self.update is None else self.update.apply(shard)
         if self.update is not None and (rest := self.update.rest()):
@@ -203,6 +203,7 @@ class _Source:
         }
         left = len(shard) - len(kept)
         note = f"vision tower: {path.name}, its last block and {left:,} tensors in all left out"
+        # both passes come here; the second must not say it again
         self.notes = [*(line for line in self.notes if line != note), note]
         return kept
 
@@ -330,5 +331,5 @@ def llama_tokenizer(source: Path, config: EmoLlamaConfig) -> PreTrainedTokenizer
             f"{config.image_token_id:,} rows. Put the checkpoint's own tokenizer beside it."
         )
     if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.unk_token
+        tokenizer.pad_token = tokenizer.unk_token  # as Vicuna's training did
     return tokenizer

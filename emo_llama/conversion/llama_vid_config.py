@@ -59,6 +59,7 @@ def emo_llama_config(
         ) from error
     known = LlamaConfig().to_dict().keys() | {"rope_theta", "rope_scaling"}
     text = {key: value for key, value in llama.items() if key in known and value is not None}
+    # the checkpoint's own model_type is its research code's
     text |= {"model_type": "llama", "vocab_size": vocabulary + 2}
     for key in ("architectures", "torch_dtype", "dtype", "transformers_version"):
         text.pop(key, None)
@@ -92,6 +93,7 @@ def seven_b_config() -> EmoLlamaConfig:
 
 
 def _vision(shapes: Shapes) -> dict[str, Any]:
+    # (width, 3, patch, patch)
     width, _, patch, _ = shapes[f"{TOWER}patch_embed.proj.weight"]
     positions = shapes[f"{TOWER}pos_embed"][1]
     return {
@@ -101,6 +103,7 @@ def _vision(shapes: Shapes) -> dict[str, Any]:
         "num_hidden_layers": _count(shapes, f"{TOWER}blocks."),
         "num_attention_heads": _heads(width, EVA_HEAD),
         "patch_size": patch,
+        # one position is the class token's, the others lie in a square
         "image_size": round((positions - 1) ** 0.5) * patch,
         "layer_norm_eps": 1e-6,
     }
@@ -121,6 +124,7 @@ def _qformer(shapes: Shapes) -> dict[str, Any]:
         "num_attention_heads": _heads(width, BERT_HEAD),
         "intermediate_size": shapes[f"{layer}0.intermediate.dense.weight"][0],
         "max_position_embeddings": shapes[f"{QFORMER}embeddings.position_embeddings.weight"][0],
+        # BLIP-2's Q-Former looks at the picture in every second layer only
         "cross_attention_frequency": looking[1] - looking[0] if len(looking) > 1 else 1,
     }
 

@@ -94,6 +94,7 @@ class LoraUpdate:
         return merged
 
     def _merged(self, tensor: torch.Tensor, pair: Tensors) -> torch.Tensor:
+        # in half precision small updates would be rounded away in the product and in the sum
         update = pair["B"].float() @ pair["A"].float()  # (out, r) by (r, in)
         return (tensor.float() + self.scale * update).to(tensor.dtype)
 

@@ -43,8 +43,8 @@ def mean_over_runs(
     drawn = _drawn(len(labels))
     recalls = []
     for known in np.unique(labels):
-        inside = drawn * (labels == known)
-        recalls.append((inside @ hits) / np.maximum(inside.sum(1), 1))
+        inside = drawn * (labels == known)  # (RESAMPLES, n)
+        recalls.append((inside @ hits) / np.maximum(inside.sum(1), 1))  # (RESAMPLES,)
     return {
         "war": float(hits.mean()),
         "uar": float(np.mean([run["uar"] for run in runs])),
@@ -74,11 +74,13 @@ def compare(
     ahead = [np.asarray(a == labels, int) for a in first]
     behind = [np.asarray(b == labels, int) for b in second]
     runs = []
+    # McNemar: rows on which both are right or both wrong say nothing; of the others, with no
+    # difference, each would be as likely gained as lost
     for better, worse in zip(ahead, behind, strict=True):
         gained, lost = int((better > worse).sum()), int((better < worse).sum())
         p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
         runs.append({"gained": gained, "lost": lost, "p": float(p)})
-    change = np.mean(ahead, axis=0) - np.mean(behind, axis=0)
+    change = np.mean(ahead, axis=0) - np.mean(behind, axis=0)  # (n,), paired row by row
     return {
         "difference": float(change.mean()),
         "interval": np.quantile(_drawn(len(labels)) @ change / len(labels), INTERVAL).tolist(),

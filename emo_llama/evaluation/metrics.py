@@ -45,6 +45,7 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
     """
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     columns = np.where(predictions == NO_ANSWER, num_classes, predictions)
+    # pairs as numbers in base C + 1: one bincount in place of a loop over rows
     cells = labels * (num_classes + 1) + columns
     counts = np.bincount(cells, minlength=num_classes * (num_classes + 1))
     return counts.reshape(num_classes, num_classes + 1)
@@ -74,7 +75,7 @@ def uar(confusion: np.ndarray) -> np.ndarray:
         `np.ndarray` of shape `(...)`: In [0, 1].
     """
     support = confusion.sum(-1)
-    recall = _hits(confusion) / np.maximum(support, 1)
+    recall = _hits(confusion) / np.maximum(support, 1)  # 0 of 0 is 0, and is not counted below
     return recall.sum(-1) / (support > 0).sum(-1)
 
 
@@ -88,6 +89,7 @@ def macro_f1(confusion: np.ndarray) -> np.ndarray:
     Returns:
         `np.ndarray` of shape `(...)`: In [0, 1].
     """
+    # F1 = 2 hits / (labels + predictions of the class)
     both = confusion.sum(-1) + confusion[..., :-1].sum(-2)
     f1 = 2 * _hits(confusion) / np.maximum(both, 1)
     return f1.sum(-1) / (both > 0).sum(-1)
@@ -146,7 +148,7 @@ def classification_metrics(
     # Rows drawn with replacement give multinomial counts of the cells: the same, without the rows.
     generator = np.random.default_rng(SEED)
     drawn = generator.multinomial(n, confusion.ravel() / n, size=RESAMPLES)
-    drawn = drawn.reshape(RESAMPLES, *confusion.shape)
+    drawn = drawn.reshape(RESAMPLES, *confusion.shape)  # (RESAMPLES, C, C + 1)
     return {
         "war": float(war(confusion)),
         "uar": float(uar(confusion)),
