@@ -150,10 +150,10 @@ class GeminiClient:
 
     def ask(self, prompt: str, image: bytes, media_type: str) -> str:
         """The reply to a prompt about a picture; see [`Client`]."""
-        picture = self._sdk.types.Part.from_bytes(data=image, mime_type=media_type)
+        image_part = self._sdk.types.Part.from_bytes(data=image, mime_type=media_type)
         try:
             reply = self._client.models.generate_content(
-                model=self._model, contents=[picture, prompt], config=self._config
+                model=self._model, contents=[image_part, prompt], config=self._config
             )
         except self._sdk.errors.APIError as error:
             headers = error.response.headers if error.response is not None else {}

@@ -163,14 +163,14 @@ def answer_key(step: str, provider: str, model: str, record: ExpressionRecord) -
     Returns:
         `str`: SHA-256 as 64 hexadecimal digits.
     """
-    told, pictures = [record.label, record.caption], [centre_frame(record)]
+    texts, images = [record.label, record.caption], [centre_frame(record)]
     if step == "caption":
-        told, pictures = [], caption_frames(record)
+        texts, images = [], caption_frames(record)
     elif needs_caption(record):
-        pictures += caption_frames(record)
-    texts = [step, provider, model, PROMPT_VERSION, record.kind, *told]
+        images += caption_frames(record)
+    texts = [step, provider, model, PROMPT_VERSION, record.kind, *texts]
     digest = hashlib.sha256()
-    for part in [*(text.encode() for text in texts), *pictures]:
+    for part in [*(text.encode() for text in texts), *images]:
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()
 

@@ -215,12 +215,12 @@ def _processor(
     tokenizer.chat_template = None  # it is the processor's now
     if turns is None or turns.space:
         _strip_answers(tokenizer)
-    faces = {"do_face_crop": False} if face is None else face.picture_settings()
+    faces = {"do_face_crop": False} if face is None else face.image_settings()
     markers = {}
     if turns is not None:
         markers = {"user_marker": turns.user, "assistant_marker": turns.assistant}
     return EmoLlamaProcessor(
-        image_processor=EmoLlamaImageProcessor(**tower.pictures, **faces),
+        image_processor=EmoLlamaImageProcessor(**tower.image_settings, **faces),
         tokenizer=tokenizer,
         qformer_tokenizer=tokenizer,
         chat_template=chat_template(system_prompt="") if turns is None else turns.template(),

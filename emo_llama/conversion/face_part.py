@@ -98,7 +98,7 @@ class FacePart:
         try:
             tower = TowerPart(str(folder))
             config = FaceXFormerConfig(
-                backbone_config=tower.settings(), image_size=tower.pictures["size"], **FRESH
+                backbone_config=tower.settings(), image_size=tower.image_settings["size"], **FRESH
             )
             with torch.device("meta"):
                 FaceXFormerModel(config)
@@ -132,7 +132,7 @@ class FacePart:
                     tensors[PREFIX + key] = tensor
         return tensors
 
-    def picture_settings(self) -> dict[str, Any]:
+    def image_settings(self) -> dict[str, Any]:
         """How face crops must be prepared for this network.
 
         Returns:
@@ -140,7 +140,7 @@ class FacePart:
         """
         settings: dict[str, Any] = {"do_face_crop": True, "face_size": self.config.image_size}
         if self.tower is not None:
-            known = self.tower.pictures
+            known = self.tower.image_settings
             return settings | {f"face_{key}": known[key] for key in ("image_mean", "image_std")}
         if any((self.folder / name).is_file() for name in PICTURE_FILES):  # of this project
             own = EmoLlamaImageProcessor.from_pretrained(self.folder)

@@ -93,13 +93,13 @@ def convert_faceres(
     compare_shapes(checkpoint, shapes_of(tensors), shapes_of(wanted))
     model = face_network(config, tensors)
     restate_norms(model.backbone, portrait_views(config.image_size))
-    pictures = EmoLlamaImageProcessor(
+    image_processor = EmoLlamaImageProcessor(
         face_size=config.image_size,
         face_image_mean=list(IMAGE_MEAN),
         face_image_std=list(IMAGE_STD),
         face_margin=MARGIN,
     )
-    return write_face_model(out, config, model.state_dict(), _CARD, dtype, pictures)
+    return write_face_model(out, config, model.state_dict(), _CARD, dtype, image_processor)
 
 
 def convert_faceres_graph(graph: GraphModel, source: Path) -> tuple[MobileNetV1Config, Tensors]:

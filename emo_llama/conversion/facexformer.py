@@ -208,7 +208,7 @@ def write_face_model(
     tensors: Tensors,
     card: str,
     dtype: torch.dtype | None = None,
-    pictures: EmoLlamaImageProcessor | None = None,
+    image_processor: EmoLlamaImageProcessor | None = None,
 ) -> Path:
     """Writes a face network as a folder that `AutoModel` loads with its own code.
 
@@ -218,7 +218,7 @@ def write_face_model(
         tensors (`dict[str, torch.Tensor]`): The weights, by the names of [`FaceXFormerModel`].
         card (`str`): The model card.
         dtype (`torch.dtype`, *optional*): Of the weights; as they are by default.
-        pictures ([`EmoLlamaImageProcessor`], *optional*):
+        image_processor ([`EmoLlamaImageProcessor`], *optional*):
             How crops are prepared, where it is not as FaceXFormer does.
 
     Returns:
@@ -234,8 +234,8 @@ def write_face_model(
         config.auto_map = dict(FACE_AUTO_MAP)
         config.architectures = [FaceXFormerModel.__name__]
         config.save_pretrained(folder)
-        if pictures is not None:
-            pictures.save_pretrained(folder)
+        if image_processor is not None:
+            image_processor.save_pretrained(folder)
         for path in travelling_files():
             if path.stem.endswith("_facexformer"):
                 shutil.copyfile(path, folder / path.name)

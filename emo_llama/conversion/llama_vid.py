@@ -293,7 +293,7 @@ def _processor(config: EmoLlamaConfig, source: Path, parts: LlamaVidParts) -> Em
     """The processor, its pictures as LLaMA-VID's training saw them."""
     images: dict[str, Any] = {"size": config.vision_config.image_size}
     face = _face(parts)
-    images |= {"do_face_crop": False} if face is None else face.picture_settings()
+    images |= {"do_face_crop": False} if face is None else face.image_settings()
     bert = AutoTokenizer.from_pretrained(str(parts.qformer_tokenizer), **READING)
     return EmoLlamaProcessor(
         image_processor=EmoLlamaImageProcessor(**images),

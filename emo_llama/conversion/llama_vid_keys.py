@@ -100,7 +100,7 @@ def convert_llama_vid_state_dict(
         raise ValueError(f"{len(unknown)} keys have no place in EMO-LLaMA: {', '.join(unknown)}.")
     for name in ("model.language_model.embed_tokens.weight", "lm_head.weight"):
         if name in converted:
-            # the mean, as transformers begins new rows: far from none of the trained ones
+            # the mean, as transformers begins new rows: noise would be far from all of them
             rows = converted[name].mean(dim=0, keepdim=True).expand(num_new_tokens, -1)  # (2, D)
             converted[name] = torch.cat([converted[name], rows])
     return converted

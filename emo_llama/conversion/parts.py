@@ -145,7 +145,7 @@ class TowerPart:
                 "google/siglip2-base-patch16-224."
             )
         self.cls = cls
-        self.pictures = _picture_settings(self.folder, self.config)
+        self.image_settings = _image_settings(self.folder, self.config)
 
     def settings(self) -> dict[str, Any]:
         """`dict[str, Any]`: The configuration."""
@@ -182,10 +182,10 @@ class TowerPart:
         Raises:
             DataFormatError: It does not give a grid of patches for a picture.
         """
-        side = self.pictures["size"]
+        side = self.image_settings["size"]
         try:
-            picture = torch.zeros(1, 3, side, side, dtype=tower.dtype)
-            states = tower(picture, return_dict=True).last_hidden_state
+            image = torch.zeros(1, 3, side, side, dtype=tower.dtype)
+            states = tower(image, return_dict=True).last_hidden_state
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
             raise DataFormatError(
                 f"{self.folder}: {type(tower).__name__} does not take a picture of {side} pixels "
@@ -286,7 +286,7 @@ def _read_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _picture_settings(folder: Path, config: PreTrainedConfig) -> dict[str, Any]:
+def _image_settings(folder: Path, config: PreTrainedConfig) -> dict[str, Any]:
     """Size, mean, deviation and resampling of the tower's own pictures."""
     try:
         if any((folder / name).is_file() for name in PICTURE_FILES):
@@ -295,7 +295,7 @@ def _picture_settings(folder: Path, config: PreTrainedConfig) -> dict[str, Any]:
             size = dict(size or {})
             side = size.get("height") or size["shortest_edge"]
         else:
-            known, side = _usual_pictures(config), config.image_size
+            known, side = _usual_image_settings(config), config.image_size
     except Exception as error:  # a damaged file can raise anything
         raise DataFormatError(
             f"{folder}: expected {PICTURE_FILES[0]} with the size, mean and deviation of the "
@@ -305,7 +305,7 @@ def _picture_settings(folder: Path, config: PreTrainedConfig) -> dict[str, Any]:
     return {"size": int(side)} | {name: getattr(known, name) for name in names}
 
 
-def _usual_pictures(config: PreTrainedConfig) -> Any:
+def _usual_image_settings(config: PreTrainedConfig) -> Any:
     """The image processor that transformers has for this type of tower."""
     import transformers
 
