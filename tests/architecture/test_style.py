@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -21,11 +21,14 @@ CHECKS = re.compile(r"\bassert\b|\bpytest\.(raises|warns|fail)\(|\bassert_\w+\("
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
-def nodes() -> Iterator[tuple[str, ast.AST]]:
-    """Everything in the source, with the name of its file within the repository."""
-    for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            yield str(path.relative_to(ROOT)), node
+@cache
+def nodes() -> list[tuple[str, ast.AST]]:
+    """Everything in the source, with the name of its file within the repository; read once."""
+    return [
+        (str(path.relative_to(ROOT)), node)
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    ]
 
 
 def body_length(function: Function) -> int:

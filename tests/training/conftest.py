@@ -1,5 +1,7 @@
 """What the tests of training share: a recipe that tunes the tiny model on the drawn FERPlus."""
 
+import shutil
+
 import pytest
 import yaml
 
@@ -20,12 +22,19 @@ SETTINGS = {
 }
 
 
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """The tiny model and its processor, written once; read only."""
+    folder = tmp_path_factory.mktemp("tiny") / "start"
+    tiny_model().save_pretrained(folder)
+    tiny_processor().save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
-def recipe(tmp_path, ferplus_build):
-    """Writes a recipe that tunes the tiny model in `work`; gives its file."""
-    start = tmp_path / "start"
-    tiny_model().save_pretrained(start)
-    tiny_processor().save_pretrained(start)
+def recipe(tmp_path, tiny_folder, ferplus_build):
+    """Writes a recipe that tunes a copy of the tiny model in `work`; gives its file."""
+    start = shutil.copytree(tiny_folder, tmp_path / "start")
 
     def write(**settings):
         places = {"model_name_or_path": str(start), "data": str(ferplus_build[0])}

@@ -8,7 +8,7 @@ import yaml
 
 from emo_llama.cli import main
 from emo_llama.dataset_builders.synthetic import draw_face
-from emo_llama.testing import tiny_config, tiny_model, tiny_processor
+from emo_llama.testing import tiny_config, tiny_model
 from emo_llama.training import ablation
 from emo_llama.training.ablation import AXES, Grid
 from emo_llama.training.recipe import parse_recipe
@@ -26,12 +26,10 @@ SETTINGS = {
 
 
 @pytest.fixture
-def words(tmp_path, ferplus_build):
+def words(tmp_path, tiny_folder, ferplus_build):
     """The command over a recipe that tunes the tiny model."""
-    tiny_model().save_pretrained(tmp_path / "start")
-    tiny_processor().save_pretrained(tmp_path / "start")
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump({"model_name_or_path": str(tmp_path / "start")} | SETTINGS))
+    recipe.write_text(yaml.safe_dump({"model_name_or_path": str(tiny_folder)} | SETTINGS))
     places = ["--data", str(ferplus_build[0]), "--out", str(tmp_path / "out")]
     return ["ablate", "--config", str(recipe), *places]
 
