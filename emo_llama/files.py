@@ -3,6 +3,7 @@
 What a run leaves that is killed is a hidden sibling, never half a file under the final name.
 """
 
+import glob
 import hashlib
 import os
 import shutil
@@ -78,6 +79,8 @@ def write_text(path: str | Path, text: str) -> None:
 def complete_folder(out: Path, replace: bool = False) -> Iterator[Path]:
     """A temporary sibling that is renamed to `out` at the end, or removed on the way.
 
+    What an earlier run has left there that was killed is removed as well.
+
     Args:
         out (`Path`): The folder to write.
         replace (`bool`, *optional*, defaults to `False`): Let an older folder go at the end;
@@ -87,15 +90,23 @@ def complete_folder(out: Path, replace: bool = False) -> Iterator[Path]:
         `Path`: Where to write.
 
     Raises:
-        UsageError: `out` holds something already, or cannot be written.
+        UsageError: `out` holds something already, cannot be written, or another run writes it.
     """
+    with only_run(out, "folder"):
+        yield from _complete_folder(out, replace)
+
+
+def _complete_folder(out: Path, replace: bool) -> Iterator[Path]:
+    """As [`complete_folder`], with no other run that writes there."""
     if not replace and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(
             f"{str(out)!r} exists already. Name a new or empty folder, or remove this one first."
         )
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=_hidden(out, "").name, dir=out.parent))
+        prefix = _hidden(out, "part-").name
+        for left in out.parent.glob(f"{glob.escape(prefix)}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        partial = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
     except OSError as error:
         raise UsageError(
             f"Cannot write to {str(out.parent)!r}: {error}. Name another folder."

@@ -75,3 +75,16 @@ def test_an_older_folder_goes_only_for_a_whole_one(tmp_path):
         (partial / "b").write_text("newer")
     assert [path.name for path in out.iterdir()] == ["b"]
     assert list(tmp_path.iterdir()) == [out]
+
+
+def test_a_folder_is_written_by_one_run_and_rid_of_what_a_killed_one_left(tmp_path):
+    out, left = tmp_path / "[model]", tmp_path / ".[model].part-x"
+    left.mkdir()
+    (left / "half").touch()
+    with complete_folder(out) as partial:
+        assert not left.exists()
+        with pytest.raises(UsageError, match="another run is writing here.*another folder"):
+            with complete_folder(out):
+                pass
+        assert partial.is_dir()
+    assert list(tmp_path.iterdir()) == [out]

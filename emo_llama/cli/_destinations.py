@@ -1,4 +1,4 @@
-"""Where `emo-llama predict` writes: checks `--out`, `--format` and `--overlay` before the work."""
+"""Where results go: checks `--out`, `--format`, `--overlay` and `--page` before the work."""
 
 import argparse
 import os
@@ -61,7 +61,10 @@ def _format_of(out: Path, format: str | None) -> str:
 
 @contextmanager
 def claimed(
-    out: Path | None, overlay: Path | None, inputs: Sequence[str | os.PathLike]
+    out: Path | None,
+    overlay: Path | None,
+    inputs: Sequence[str | os.PathLike],
+    option: str = "--out",
 ) -> Iterator[None]:
     """Makes sure that the results can be written, and by this run alone.
 
@@ -72,6 +75,8 @@ def claimed(
             The folder of annotated pictures; made where it does not exist.
         inputs (`Sequence[str | PathLike]`):
             What is read, which must not be written over.
+        option (`str`, *optional*, defaults to `"--out"`):
+            What names the file of results.
 
     Raises:
         UsageError: Something cannot be written, is an input, or another run writes it.
@@ -82,26 +87,30 @@ def claimed(
 
     with ExitStack() as stack:
         if out is not None:
-            _check_out(out, inputs)
-            stack.enter_context(only_run(out))
+            _check_out(out, inputs, option)
+            stack.enter_context(only_run(out, option))
         if overlay is not None:
             _make_folder(overlay)
             stack.enter_context(only_run(overlay / "overlays", "--overlay"))
         yield
 
 
-def _check_out(out: Path, inputs: Sequence[str | os.PathLike]) -> None:
+def _check_out(out: Path, inputs: Sequence[str | os.PathLike], option: str) -> None:
     """Refuse a file that cannot be meant."""
     if out.is_dir():
-        raise UsageError(f"--out expects a file, {out} is a folder. Name a file in it.")
+        raise UsageError(f"{option} expects a file, {out} is a folder. Name a file in it.")
     if not out.parent.is_dir():
-        raise UsageError(f"--out {out}: {out.parent} is no folder. Make it first.")
+        raise UsageError(f"{option} {out}: {out.parent} is no folder. Make it first.")
     if not out.exists():
         return
     if not out.is_file():
-        raise UsageError(f"--out expects a file, {out} is a device or a pipe. Name another file.")
+        raise UsageError(
+            f"{option} expects a file, {out} is a device or a pipe. Name another file."
+        )
     if any(os.path.exists(path) and os.path.samefile(path, out) for path in inputs):
-        raise UsageError(f"--out {out}: this is an input, which would be lost. Name another file.")
+        raise UsageError(
+            f"{option} {out}: this is an input, which would be lost. Name another file."
+        )
 
 
 def _make_folder(overlay: Path) -> None:

@@ -61,6 +61,15 @@ def main(args: argparse.Namespace) -> int:
     Returns:
         `int`: The exit status.
     """
+    from emo_llama.cli._destinations import claimed
+
+    inputs = [path for path in Path(args.data).rglob("*") if path.is_file()]
+    with claimed(args.page, None, inputs, "--page"):
+        return _evaluate(args)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    """Score, with the page's name claimed; gives the exit status."""
     from transformers.utils import logging
 
     from emo_llama.evaluation.report import as_page, as_text, versions

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from emo_llama.errors import DataFormatError, InputNotFoundError
@@ -116,10 +116,19 @@ def read_shard(path: Path, only_shapes: bool = False) -> Any:
         return _load_pickle(path)
     except Exception as error:  # a damaged or hostile file can raise anything
         raise DataFormatError(
-            f"{path}: cannot be read ({str(error).splitlines()[0] if str(error) else error!r}). "
-            "Fetch it again. A file that holds more than tensors is never read, since it could run "
-            "code: ask for safetensors."
+            f"{path}: cannot be read ({_reason(error)}). Fetch it again. A file that holds more "
+            "than tensors is never read, since it could run code: ask for safetensors."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a file cannot be read, in one line and without advice to read it unguarded."""
+    lines = str(error).splitlines()
+    # The unpickler raises what its bytes ask for, and torch answers with the switch that runs them.
+    if isinstance(error, (OSError, RuntimeError, SafetensorError)) and lines:
+        if "weights_only" not in lines[0]:
+            return lines[0]
+    return "it holds no tensors, more than tensors, or is damaged"
 
 
 def _shapes_in(path: Path) -> Tensors:

@@ -125,6 +125,18 @@ def test_files_that_run_code_are_refused(tmp_path, capsys):
     assert "no such file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xd8 no pickle", b"hello", b"", b"PK\3\4 no archive", pickle.dumps({"a": Evil()})],
+)
+def test_nobody_is_told_to_read_a_checkpoint_unguarded(content, tmp_path, capsys):
+    (tmp_path / "model.pt").write_bytes(content)
+    assert convert_face(tmp_path / "model.pt", tmp_path / "out") == 1
+    told = capsys.readouterr().err
+    assert "model.pt: cannot be read (" in told and "ask for safetensors" in told
+    assert "weights_only" not in told and "eights only" not in told
+
+
 @pytest.fixture(scope="module")
 def vid_weights():
     return load_file(GOLDEN / "llamavid_tiny_weights.safetensors")

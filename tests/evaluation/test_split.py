@@ -10,6 +10,7 @@ import pytest
 from emo_llama.cli import main
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
 from emo_llama.evaluation.split import evaluate_split, read_split
+from emo_llama.files import only_run
 from emo_llama.labels import FERPLUS
 from emo_llama.testing import tiny_model, tiny_processor
 
@@ -96,6 +97,29 @@ def test_eval_prints_the_report_of_the_interface(built, saved_model, tmp_path, c
     } <= set(report)
     assert (report["n"], report["split"], report["model"]) == (8, "test", str(saved_model))
     assert "Confusion" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("page", "message"),
+    [
+        ("none/report.html", "none is no folder. Make it first"),
+        ("", "--page expects a file"),
+        ("built/category/ferplus-test-00000.parquet", "this is an input"),
+    ],
+)
+def test_where_no_page_can_be_is_told_before_the_work(page, message, copied, monkeypatch, capsys):
+    monkeypatch.chdir(copied.parent)
+    copied.rename("built")
+    words = ["--data", "built", "--model", "none", "--page", str(copied.parent / page)]
+    assert main(["eval", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_two_runs_do_not_write_one_page(built, tmp_path, capsys):
+    with only_run(tmp_path / "page.html"):
+        words = ["--data", str(built), "--model", "none", "--page", str(tmp_path / "page.html")]
+        assert main(["eval", *words]) == 2
+    assert "another run is writing here" in capsys.readouterr().err
 
 
 def test_a_picture_that_cannot_be_read_is_a_named_miss(copied, saved_model, capsys):
