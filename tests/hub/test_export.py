@@ -67,7 +67,7 @@ def test_what_exists_is_not_overwritten(model, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="exists already"):
         export(model, tmp_path / "file")
-    with pytest.raises(UsageError, match="Cannot write"):
+    with pytest.raises(UsageError, match="cannot be written"):
         export(model, tmp_path / "file" / "below")
     assert left(model) == before
 
