@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from emo_llama.errors import EmoLlamaError, UsageError
 
@@ -119,7 +120,7 @@ def _complete_folder(out: Path, replace: bool) -> Iterator[Path]:
         partial.replace(out)
     except EmoLlamaError:
         raise
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise UsageError(
             f"Could not write {str(out)!r}: {error}. Make room for it, or name another folder."
         ) from error

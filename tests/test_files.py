@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from safetensors import SafetensorError
 
 from emo_llama.errors import UsageError
 from emo_llama.files import atomic_path, complete_folder, only_run, write_text
@@ -75,6 +76,15 @@ def test_an_older_folder_goes_only_for_a_whole_one(tmp_path):
         (partial / "b").write_text("newer")
     assert [path.name for path in out.iterdir()] == ["b"]
     assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("kind", [OSError, SafetensorError])
+def test_what_the_disk_refuses_is_told(kind, tmp_path):
+    with pytest.raises(UsageError, match="No space left on device.*Make room for it"):
+        with complete_folder(tmp_path / "model") as partial:
+            (partial / "half").touch()
+            raise kind("Error while serializing: No space left on device (os error 28)")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_is_written_by_one_run_and_rid_of_what_a_killed_one_left(tmp_path):

@@ -137,6 +137,17 @@ class InstructionTrainer(SFTTrainer):
             "name face_info_mining in lora_modules_to_save."
         )
 
+    def _init_training_state(
+        self, max_steps: int, steps_per_epoch: int, num_train_epochs: int, *args: Any
+    ) -> tuple[int, int]:
+        epochs_trained, skipped = super()._init_training_state(
+            max_steps, steps_per_epoch, num_train_epochs, *args
+        )
+        # Killed behind its last step, amid an epoch: transformers makes one more before it looks.
+        if self.state.global_step >= max_steps:
+            epochs_trained = num_train_epochs
+        return epochs_trained, skipped
+
     def _get_train_sampler(self, *args: Any, **kwargs: Any) -> torch.utils.data.Sampler | None:
         if self.row_weights is None:
             return super()._get_train_sampler(*args, **kwargs)

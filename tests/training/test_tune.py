@@ -1,6 +1,7 @@
 """Instruction tuning on the drawn FERPlus: real TRL training of the tiny test model."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -100,6 +101,19 @@ def test_data_without_a_validation_split(recipe, tmp_path, capsys):
     assert main(["train", "--config", str(recipe()), "--data", str(root)]) == 0
     assert "after" not in capsys.readouterr().out
     assert "nothing was measured" in (tmp_path / "work" / "model" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_a_run_killed_behind_its_last_step_makes_no_further_one(recipe, tmp_path):
+    words = ["train", "--config", str(recipe(max_steps=1, save_steps=1))]
+    assert main(words) == 0
+    model, checkpoints = tmp_path / "work" / "model", tmp_path / "work" / "tuning"
+    whole = load_file(model / "model.safetensors")
+    shutil.rmtree(model)
+    assert main([*words, "--resume"]) == 0
+    again = load_file(model / "model.safetensors")
+    assert all(torch.equal(again[name], value) for name, value in whole.items())
+    assert [path.name for path in checkpoints.glob("checkpoint-*")] == ["checkpoint-1"]
 
 
 def test_scores_before_and_after_stand_side_by_side(recipe, capsys):
