@@ -120,21 +120,3 @@ def clip(box: Box, size: tuple[int, int]) -> Box:
     width, height = map(float, size)
     x0, y0 = min(max(box[0], 0.0), width - 1), min(max(box[1], 0.0), height - 1)
     return (x0, y0, min(max(box[2], x0 + 1), width), min(max(box[3], y0 + 1), height))
-
-
-def grow(box: Box, margin: float, size: tuple[int, int]) -> Box:
-    """Grow a box as the image processor does before it cuts the face.
-
-    Args:
-        box (`tuple[float, float, float, float]`):
-            xyxy.
-        margin (`float`):
-            Fraction of its width and height that is added in total.
-        size (`tuple[int, int]`):
-            Width and height of the image, which the result stays inside of.
-
-    Returns:
-        `tuple[float, float, float, float]`: xyxy.
-    """
-    dx, dy = margin * (box[2] - box[0]) / 2, margin * (box[3] - box[1]) / 2
-    return clip((box[0] - dx, box[1] - dy, box[2] + dx, box[3] + dy), size)

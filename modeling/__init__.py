@@ -24,6 +24,7 @@ from .modeling_emo_llama import (
 )
 from .modeling_face_info_mining import FaceInfoMining
 from .modeling_facexformer import FaceXFormerModel, FaceXFormerOutput
+from .modeling_outputs_emo_llama import EmoLlamaEncodings
 from .processing_emo_llama import EmoLlamaProcessor
 
 AutoConfig.register("emo_llama", EmoLlamaConfig, exist_ok=True)
@@ -45,6 +46,7 @@ AutoProcessor.register(EmoLlamaConfig, EmoLlamaProcessor, exist_ok=True)
 
 __all__ = [
     "EmoLlamaConfig",
+    "EmoLlamaEncodings",
     "EmoLlamaForConditionalGeneration",
     "EmoLlamaImageProcessor",
     "EmoLlamaModel",

@@ -20,6 +20,8 @@ Images and videos never share a tensor; each tensor follows the order of its pla
 | `qformer_attention_mask_videos` | `(n_videos, L)` int | 1 where the question has a token |
 | `face_pixel_values_videos` | `(n_frames, C, h, w)` float | the face crop of each frame |
 | `face_mask_videos` | `(n_frames,)` bool | False: this frame has no face |
+| `encodings` | a row an image | in place of pixels, faces and face mask: what `encode` gave |
+| `encodings_videos` | a row a frame | likewise, of all frames |
 
 An image stands in `input_ids` as `num_tokens_per_frame` copies of `image_token_id`, a video as
 `frames * num_tokens_per_frame` copies of `video_token_id`. Everything but the ids is optional:

@@ -79,6 +79,8 @@ class EmoLlamaImageProcessor(PilBackend):
     shorter edge and cropped at the centre (`do_center_crop`), or, with neither, stretched. The face
     crop is stretched, as FaceXFormer does. Where an image has no face (a box of `None`), its
     `face_pixel_values` are zeros, and a tower with `vision_input="face"` sees the whole image.
+    `face_regions` (N, 4) tell what was cut for each face: xyxy in whole pixels of the image as
+    displayed, the whole image where no box was given. The model does not read them.
 
     Args:
         kwargs ([`EmoLlamaImageProcessorKwargs`], *optional*):
@@ -163,18 +165,23 @@ class EmoLlamaImageProcessor(PilBackend):
                 "`face_boxes` needs one entry an image (`None` where there is no face): got "
                 f"{len(face_boxes)} boxes for {len(pictures)} images."
             )
+        boxes = [None] * len(pictures) if face_boxes is None else face_boxes
+        regions = [
+            (0, 0, *picture.size)
+            if box is None
+            else _grow_box(box, kwargs["face_margin"], picture.size)
+            for picture, box in zip(pictures, boxes, strict=True)
+        ]
         crops = [
-            self._crop_face(picture, None if face_boxes is None else face_boxes[index], **kwargs)
-            for index, picture in enumerate(pictures)
+            self._crop_face(picture, region, **kwargs)
+            for picture, region in zip(pictures, regions, strict=True)
         ]
         sources = crops if kwargs["vision_input"] == "face" else pictures
         data = {
             "pixel_values": np.stack([self._vision_array(source, **kwargs) for source in sources])
         }
         if kwargs["do_face_crop"]:
-            found = np.array(
-                [face_boxes is None or box is not None for box in face_boxes or [None] * len(crops)]
-            )
+            found = np.array([face_boxes is None or box is not None for box in boxes])
             data["face_pixel_values"] = np.stack(
                 [
                     self._face_array(crop, present, **kwargs)
@@ -182,19 +189,19 @@ class EmoLlamaImageProcessor(PilBackend):
                 ]
             )
             data["face_mask"] = found
+            data["face_regions"] = np.array(regions)  # (N, 4)
         return BatchFeature(data=data, tensor_type=return_tensors)
 
     def _crop_face(
         self,
         image: Image.Image,
-        box: Sequence[float] | None,
-        face_margin: float,
+        region: tuple[int, int, int, int],
         do_grayscale_face: bool,
         **kwargs: Any,
     ) -> Image.Image:
-        """The box grown by its margin, as FaceXFormer cuts it; without a box the whole image."""
-        if box is not None:
-            image = image.crop(_grow_box(box, face_margin, image.size))
+        """The region of a face, as FaceXFormer cuts it."""
+        if region != (0, 0, *image.size):
+            image = image.crop(region)
         return image.convert("L") if do_grayscale_face else image
 
     def _vision_array(

@@ -7,19 +7,15 @@ are transformers' own, by configuration. It leaves out how pictures become tenso
 and how the model is trained.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoModel, Cache, GenerationMixin, PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_outputs import (
-    BaseModelOutputWithPast,
-    BaseModelOutputWithPooling,
-    CausalLMOutputWithPast,
-)
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import slice_logits_to_keep
 from transformers.processing_utils import Unpack
 from transformers.utils import (
@@ -33,63 +29,14 @@ from .configuration_emo_llama import EmoLlamaConfig
 from .modeling_face_info_mining import FaceInfoMining, keep_scale
 from .modeling_facexformer import FaceXFormerModel
 from .modeling_frame_tokens import EmoLlamaFrameTokens, build_vision_tower
-
-# transformers 5.24 says `cache` for the keys and values of what came before, earlier versions say
-# `past_key_values`. Callers may use either name; this is the one that transformers itself reads.
-CACHE_NAMES = ("cache", "past_key_values")
-CACHE_NAME = next(f.name for f in fields(BaseModelOutputWithPast) if f.name in CACHE_NAMES)
-
-
-class _CacheByEitherName:
-    """The cache of an output under the name that the installed transformers does not use."""
-
-    def __getattr__(self, name: str) -> Any:
-        """Only called for what is not there."""
-        if name in CACHE_NAMES:
-            return getattr(self, CACHE_NAME)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}.")
-
-
-@dataclass
-class EmoLlamaModelOutputWithPast(_CacheByEitherName, BaseModelOutputWithPast):
-    """What [`EmoLlamaModel`] gives: as `BaseModelOutputWithPast`, and the visual tokens.
-
-    Args:
-        image_hidden_states (`torch.FloatTensor` of shape `(n_tokens, D)`, *optional*):
-            All image tokens, as they entered the language model.
-        video_hidden_states (`torch.FloatTensor` of shape `(n_tokens, D)`, *optional*):
-            All video tokens, likewise.
-        image_outputs (`BaseModelOutputWithPooling`, *optional*): As `get_image_features` gives it.
-        video_outputs (`BaseModelOutputWithPooling`, *optional*): As `get_video_features` gives it.
-    """
-
-    image_hidden_states: torch.FloatTensor | None = None
-    video_hidden_states: torch.FloatTensor | None = None
-    image_outputs: BaseModelOutputWithPooling | None = None
-    video_outputs: BaseModelOutputWithPooling | None = None
-
-
-@dataclass
-class EmoLlamaCausalLMOutputWithPast(_CacheByEitherName, CausalLMOutputWithPast):
-    """What [`EmoLlamaForConditionalGeneration`] gives.
-
-    As `CausalLMOutputWithPast`: `loss` of shape `()` where `labels` were given, `logits` of shape
-    `(B, T, vocab_size)` in which placeholders have the lowest finite value, the `cache` where
-    `use_cache` is on, `hidden_states` and `attentions` of the language model on request.
-
-    Args:
-        image_hidden_states (`torch.FloatTensor` of shape `(n_tokens, D)`, *optional*):
-            All image tokens, as they entered the language model.
-        video_hidden_states (`torch.FloatTensor` of shape `(n_tokens, D)`, *optional*):
-            All video tokens, likewise.
-        image_outputs (`BaseModelOutputWithPooling`, *optional*): As `get_image_features` gives it.
-        video_outputs (`BaseModelOutputWithPooling`, *optional*): As `get_video_features` gives it.
-    """
-
-    image_hidden_states: torch.FloatTensor | None = None
-    video_hidden_states: torch.FloatTensor | None = None
-    image_outputs: BaseModelOutputWithPooling | None = None
-    video_outputs: BaseModelOutputWithPooling | None = None
+from .modeling_outputs_emo_llama import (
+    CACHE_NAME,
+    CACHE_NAMES,
+    FACE_FIELDS,
+    EmoLlamaCausalLMOutputWithPast,
+    EmoLlamaEncodings,
+    EmoLlamaModelOutputWithPast,
+)
 
 
 class EmoLlamaPreTrainedModel(PreTrainedModel):
@@ -156,6 +103,56 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
                 encoder.eval()
         return self
 
+    def encode(
+        self,
+        pixel_values: torch.Tensor | None = None,
+        face_pixel_values: torch.Tensor | None = None,
+        face_mask: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> EmoLlamaEncodings:
+        """Run the encoders, each once: what every question about the pictures is answered from.
+
+        Args:
+            pixel_values (`torch.FloatTensor` of shape `(N, 3, H, W)`, *optional*):
+                Images or frames; read where the model has a tower.
+            face_pixel_values (`torch.FloatTensor` of shape `(N, 3, h, w)`, *optional*):
+                Their face crops; read where the model has a face network.
+            face_mask (`torch.BoolTensor` of shape `(N,)`, *optional*): False where the crop holds
+                no face. Without it every crop does; without crops no picture has a face.
+            kwargs (`dict`, *optional*): For the tower, as `output_hidden_states`.
+
+        Returns:
+            [`EmoLlamaEncodings`]: A row a picture.
+        """
+        vision = ModelOutput()
+        if self.vision_tower is not None and pixel_values is not None:
+            vision = self._run_tower(pixel_values, **kwargs)
+        return EmoLlamaEncodings(
+            vision_states=vision.get("last_hidden_state"),
+            hidden_states=vision.get("hidden_states"),
+            attentions=vision.get("attentions"),
+            **self._encode_faces(pixel_values, face_pixel_values, face_mask),
+        )
+
+    def _encode_faces(
+        self,
+        pixel_values: torch.Tensor | None,
+        face_pixel_values: torch.Tensor | None,
+        face_mask: torch.Tensor | None,
+    ) -> dict[str, torch.Tensor]:
+        """The fields that the face network fills, without gradients where it is frozen."""
+        if self.face_model is None:
+            return {}
+        if face_pixel_values is None:
+            is_seen = pixel_values is None or self.vision_tower is not None
+            # Where there is no tower, the mask alone tells how many pictures there are.
+            return {} if is_seen else {"face_mask": _rows_of(pixel_values, False)}
+        with torch.set_grad_enabled(torch.is_grad_enabled() and _is_trainable(self.face_model)):
+            seen = self.face_model.encode(face_pixel_values.to(self.face_model.dtype))
+            guesses = self.face_model.read_attributes(seen[1])
+        mask = _rows_of(face_pixel_values, True) if face_mask is None else face_mask.bool()
+        return dict(zip(FACE_FIELDS, (*seen, *guesses, mask), strict=True))
+
     def get_frame_features(
         self,
         pixel_values: torch.Tensor | None = None,
@@ -198,93 +195,94 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
 
     def get_face_features(
         self,
-        face_pixel_values: torch.Tensor | None,
-        face_mask: torch.Tensor | None = None,
+        encodings: EmoLlamaEncodings,
         qformer_input_ids: torch.Tensor | None = None,
         qformer_attention_mask: torch.Tensor | None = None,
-        num_frames: int = 1,
     ) -> torch.Tensor:
         """Face tokens of each frame.
 
         Args:
-            face_pixel_values (`torch.FloatTensor` of shape `(N, 3, h, w)` or `None`): Face crops;
-                `None` where no frame has a face.
-            face_mask (`torch.BoolTensor` of shape `(N,)`, *optional*): False where the crop holds
-                no face. Without it every crop does.
+            encodings ([`EmoLlamaEncodings`]): What [`EmoLlamaModel.encode`] gave.
             qformer_input_ids (`torch.LongTensor` of shape `(N, L)`, *optional*): The question.
             qformer_attention_mask (`torch.LongTensor` of shape `(N, L)`, *optional*): Its mask.
-            num_frames (`int`, *optional*, defaults to 1): Frames, where there are no crops.
 
         Returns:
             `torch.FloatTensor` of shape `(N, face_tokens_per_frame, D)`: The learned "no face"
             embedding where there is none.
         """
-        features = None
-        if face_pixel_values is not None:
-            trained = torch.is_grad_enabled() and _is_trainable(self.face_model)
-            with torch.set_grad_enabled(trained):
-                features = self.face_model.encode(face_pixel_values.to(self.face_model.dtype))
-        questions = (qformer_input_ids, qformer_attention_mask)
-        return self.face_info_mining(features, face_mask, *questions, num_frames)
+        seen = (encodings.feature_map, encodings.task_tokens, encodings.landmarks)
+        features = None if encodings.feature_map is None else seen
+        questions = (qformer_input_ids, qformer_attention_mask, encodings.num_frames)
+        return self.face_info_mining(features, encodings.face_mask, *questions)
 
     @can_return_tuple
     def get_image_features(
         self,
-        pixel_values: torch.Tensor,
+        pixel_values: torch.Tensor | None = None,
         qformer_input_ids: torch.Tensor | None = None,
         qformer_attention_mask: torch.Tensor | None = None,
         face_pixel_values: torch.Tensor | None = None,
         face_mask: torch.Tensor | None = None,
+        encodings: EmoLlamaEncodings | Mapping[str, torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPooling | tuple:
         """Visual tokens of each image.
 
         Args:
-            pixel_values (`torch.FloatTensor` of shape `(N, 3, H, W)`): Images.
+            pixel_values (`torch.FloatTensor` of shape `(N, 3, H, W)`, *optional*): Images.
             qformer_input_ids (`torch.LongTensor` of shape `(N, L)`, *optional*): Questions.
             qformer_attention_mask (`torch.LongTensor` of shape `(N, L)`, *optional*): Their mask.
             face_pixel_values (`torch.FloatTensor` of shape `(N, 3, h, w)`, *optional*): Faces.
             face_mask (`torch.BoolTensor` of shape `(N,)`, *optional*): False where there is none.
+            encodings ([`EmoLlamaEncodings`] or `dict`, *optional*):
+                What [`EmoLlamaModel.encode`] gave, instead of images and faces.
             kwargs (`dict`, *optional*): For the tower, as `output_hidden_states`.
 
         Returns:
             `BaseModelOutputWithPooling`: `last_hidden_state` of the tower (`None` where the model
             has none) and, in `pooler_output`, all tokens `(N, num_tokens_per_frame, D)`.
+
+        Raises:
+            ValueError: Neither or both of pixels and encodings came.
         """
-        frames, vision, tokens = pixel_values.shape[0], ModelOutput(), []
+        if encodings is None and pixel_values is not None:
+            faces = (face_pixel_values, face_mask) if self.face_info_mining is not None else ()
+            seen = self.encode(pixel_values, *faces, **kwargs)
+        else:
+            seen = _only(encodings, pixel_values, face_pixel_values, face_mask)
+        frames, tokens = seen.num_frames, []
         ids = _match_rows(qformer_input_ids, frames)
         mask = _match_rows(qformer_attention_mask, frames)
         if self.vision_tower is not None:
-            vision = self._run_tower(pixel_values, **kwargs)
-            states = vision.last_hidden_state
-            tokens.append(self.get_frame_features(None, ids, mask, states))
+            tokens.append(self.get_frame_features(None, ids, mask, seen.vision_states))
         if self.face_info_mining is not None:
-            faces = self.get_face_features(face_pixel_values, face_mask, ids, mask, frames)
+            faces = self.get_face_features(seen, ids, mask)
             tokens.append(faces.to(tokens[0].dtype) if tokens else faces)
         return BaseModelOutputWithPooling(
-            last_hidden_state=vision.get("last_hidden_state"),
+            last_hidden_state=seen.vision_states,
             pooler_output=torch.cat(tokens, dim=1),  # (N, tokens, D)
-            hidden_states=vision.get("hidden_states"),
-            attentions=vision.get("attentions"),
+            hidden_states=seen.hidden_states,
+            attentions=seen.attentions,
         )
 
     @can_return_tuple
     def get_video_features(
         self,
-        pixel_values_videos: torch.Tensor,
+        pixel_values_videos: torch.Tensor | None = None,
         frame_counts: torch.Tensor | None = None,
         qformer_input_ids_videos: torch.Tensor | None = None,
         qformer_attention_mask_videos: torch.Tensor | None = None,
         face_pixel_values_videos: torch.Tensor | None = None,
         face_mask_videos: torch.Tensor | None = None,
+        encodings_videos: EmoLlamaEncodings | Mapping[str, torch.Tensor] | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPooling | tuple:
         """Visual tokens of each video: those of its frames, one frame after another.
 
         Args:
-            pixel_values_videos (`torch.FloatTensor` of shape `(n_frames, 3, H, W)`): All frames.
-                Videos of one length may also come as `(n_videos, frames, 3, H, W)`, their faces
-                and face masks likewise.
+            pixel_values_videos (`torch.Tensor` of shape `(n_frames, 3, H, W)`, *optional*): All
+                frames. Videos of one length may also come as `(n_videos, frames, 3, H, W)`, their
+                faces and face masks likewise.
             frame_counts (`torch.LongTensor` of shape `(n_videos,)`, *optional*):
                 Frames of each video. Without it all frames of four dimensions are one video's.
             qformer_input_ids_videos (`torch.LongTensor` of shape `(n_videos, L)`, *optional*):
@@ -295,6 +293,8 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
                 Faces.
             face_mask_videos (`torch.BoolTensor` of shape `(n_frames,)`, *optional*):
                 False where there is none.
+            encodings_videos ([`EmoLlamaEncodings`] or `dict`, *optional*):
+                What [`EmoLlamaModel.encode`] gave for all frames, instead of frames and faces.
             kwargs (`dict`, *optional*): For the tower, as `output_hidden_states`.
 
         Returns:
@@ -302,16 +302,21 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
             `(frames * num_tokens_per_frame, D)`, one a video.
 
         Raises:
-            ValueError: `frame_counts` do not sum to the number of frames, or the number of
-                questions is not the number of videos.
+            ValueError: `frame_counts` do not sum to the number of frames, the number of questions
+                is not the number of videos, or neither or both of pixels and encodings came.
         """
-        counts = _count_frames(pixel_values_videos, frame_counts)
+        frames, faces, mask = pixel_values_videos, face_pixel_values_videos, face_mask_videos
+        if frames is None:
+            encodings_videos = _only(encodings_videos, frames, faces, mask)
+        leading = (encodings_videos.num_frames,) if frames is None else frames.shape[:-3]
+        counts = _count_frames(leading, frame_counts)
         outputs = self.get_image_features(
-            pixel_values_videos.flatten(0, -4),  # (n_frames, 3, H, W)
+            None if frames is None else frames.flatten(0, -4),  # (n_frames, 3, H, W)
             _repeat_for_frames(qformer_input_ids_videos, counts),
             _repeat_for_frames(qformer_attention_mask_videos, counts),
-            None if face_pixel_values_videos is None else face_pixel_values_videos.flatten(0, -4),
-            None if face_mask_videos is None else face_mask_videos.flatten(),
+            None if faces is None else faces.flatten(0, -4),
+            None if mask is None else mask.flatten(),
+            encodings_videos,
             return_dict=True,
             **kwargs,
         )
@@ -378,37 +383,43 @@ class EmoLlamaModel(EmoLlamaPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         cache: Cache | None = None,
+        encodings: EmoLlamaEncodings | Mapping[str, torch.Tensor] | None = None,
+        encodings_videos: EmoLlamaEncodings | Mapping[str, torch.Tensor] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> EmoLlamaModelOutputWithPast | tuple:
         """Run the language model over a prompt whose placeholders hold visual tokens.
 
         The inputs are those of the table in `configuration_emo_llama`, and of every causal language
-        model of transformers. `mm_encoder_outputs` may hold what `get_image_features` ("image") and
-        `get_video_features` ("video") gave before, instead of pixels; generation uses it.
+        model of transformers. `encodings` and `encodings_videos` may be what `encode` gave of the
+        images and of the frames, instead of pixels; `mm_encoder_outputs` may hold what
+        `get_image_features` ("image") and `get_video_features` ("video") gave: generation uses it.
 
         Returns:
             [`EmoLlamaModelOutputWithPast`]: Hidden states, cache and the visual tokens.
 
         Raises:
-            ValueError: Not exactly one of `input_ids` and `inputs_embeds` came, pixels came
-                together with `mm_encoder_outputs`, placeholders and visual tokens differ, or a
-                visual token is not finite.
+            ValueError: Not exactly one of `input_ids` and `inputs_embeds` came, pixels or encodings
+                came together with one another or with `mm_encoder_outputs`, placeholders and visual
+                tokens differ, or a visual token is not finite.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("Give exactly one of input_ids and inputs_embeds.")
         encoded = dict(mm_encoder_outputs or {})
-        if encoded and (pixel_values is not None or pixel_values_videos is not None):
-            raise ValueError("Give either pixels or mm_encoder_outputs, not both.")
+        has_images = pixel_values is not None or encodings is not None
+        has_videos = pixel_values_videos is not None or encodings_videos is not None
+        if encoded and (has_images or has_videos):
+            raise ValueError("Give either pixels, encodings or mm_encoder_outputs, not both.")
         if inputs_embeds is None:
             inputs_embeds = self.get_input_embeddings()(input_ids)  # (B, T, D)
-        if pixel_values is not None:
+        if has_images:
             questions = (qformer_input_ids, qformer_attention_mask)
+            faces = (face_pixel_values, face_mask)
             encoded["image"] = self.get_image_features(
-                pixel_values, *questions, face_pixel_values, face_mask, return_dict=True
+                pixel_values, *questions, *faces, encodings, return_dict=True
             )
-        if pixel_values_videos is not None:
+        if has_videos:
             questions = (qformer_input_ids_videos, qformer_attention_mask_videos)
-            faces = (face_pixel_values_videos, face_mask_videos)
+            faces = (face_pixel_values_videos, face_mask_videos, encodings_videos)
             encoded["video"] = self.get_video_features(
                 pixel_values_videos, frame_counts, *questions, *faces, return_dict=True
             )
@@ -523,15 +534,50 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
         """
         return self.model.get_frame_features(*args, **kwargs)
 
+    def encode(self, *args: Any, **kwargs: Any) -> EmoLlamaEncodings:
+        """Run the encoders, each once; see [`EmoLlamaModel.encode`].
+
+        Args:
+            args (`tuple`): `pixel_values`, `face_pixel_values`, `face_mask`.
+            kwargs (`dict`): The same by name.
+
+        Returns:
+            [`EmoLlamaEncodings`]: A row a picture.
+        """
+        return self.model.encode(*args, **kwargs)
+
+    @torch.no_grad()
+    def generate(self, *args: Any, **kwargs: Any) -> Any:
+        """Write on behind a prompt, as every model of transformers; `encodings` may be given.
+
+        Args:
+            args (`tuple`): The prompt first.
+            kwargs (`dict`): Inputs of `forward` by name, and settings as `max_new_tokens`.
+
+        Returns:
+            `torch.LongTensor` of shape `(B, T + new)`, or an output class on request.
+        """
+        # transformers encodes before the first step, and only pixels.
+        ready = dict(kwargs.pop("mm_encoder_outputs", None) or {})
+        for kind, name in (("image", "encodings"), ("video", "encodings_videos")):
+            if kwargs.get(name) is not None:
+                encode = getattr(self.model, f"get_{kind}_features")
+                known = kwargs.keys() & inspect.signature(encode).parameters.keys()
+                ready[kind] = encode(**{key: kwargs[key] for key in known}, return_dict=True)
+                del kwargs[name]
+        if ready:
+            kwargs["mm_encoder_outputs"] = ready
+        return super().generate(*args, **kwargs)
+
     def get_image_features(
-        self, pixel_values: torch.Tensor, *args: Any, **kwargs: Any
+        self, pixel_values: torch.Tensor | None = None, *args: Any, **kwargs: Any
     ) -> BaseModelOutputWithPooling | tuple:
         """Visual tokens of each image; see [`EmoLlamaModel.get_image_features`].
 
         Args:
-            pixel_values (`torch.FloatTensor` of shape `(N, 3, H, W)`): Images.
+            pixel_values (`torch.FloatTensor` of shape `(N, 3, H, W)`, *optional*): Images.
             args (`tuple`): Questions and faces, by place.
-            kwargs (`dict`): Questions, faces and options for the tower, by name.
+            kwargs (`dict`): Questions, faces, encodings and options for the tower, by name.
 
         Returns:
             `BaseModelOutputWithPooling`: One entry an image in `pooler_output`.
@@ -539,14 +585,14 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
         return self.model.get_image_features(pixel_values, *args, **kwargs)
 
     def get_video_features(
-        self, pixel_values_videos: torch.Tensor, *args: Any, **kwargs: Any
+        self, pixel_values_videos: torch.Tensor | None = None, *args: Any, **kwargs: Any
     ) -> BaseModelOutputWithPooling | tuple:
         """Visual tokens of each video; see [`EmoLlamaModel.get_video_features`].
 
         Args:
-            pixel_values_videos (`torch.FloatTensor` of shape `(n_frames, 3, H, W)`): All frames.
+            pixel_values_videos (`torch.Tensor` of shape `(n_frames, 3, H, W)`, *optional*): Frames.
             args (`tuple`): Frame counts, questions and faces, by place.
-            kwargs (`dict`): The same and options for the tower, by name.
+            kwargs (`dict`): The same, encodings and options for the tower, by name.
 
         Returns:
             `BaseModelOutputWithPooling`: One entry a video in `pooler_output`.
@@ -576,6 +622,8 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
         logits_to_keep: int | torch.Tensor = 0,
         mm_encoder_outputs: dict[str, BaseModelOutputWithPooling] | None = None,
         cache: Cache | None = None,
+        encodings: EmoLlamaEncodings | Mapping[str, torch.Tensor] | None = None,
+        encodings_videos: EmoLlamaEncodings | Mapping[str, torch.Tensor] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> EmoLlamaCausalLMOutputWithPast | tuple:
         """Score the next tokens of a prompt with images and videos, and their loss.
@@ -610,15 +658,18 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
             mm_encoder_outputs (`dict[str, BaseModelOutputWithPooling]`, *optional*):
                 "image" and "video" as `get_image_features` and `get_video_features` gave them.
             cache (`Cache`, *optional*): `past_key_values` by its name in transformers 5.24.
+            encodings ([`EmoLlamaEncodings`] or `dict`, *optional*):
+                What `encode` gave of the images, instead of their pixels, faces and face mask.
+            encodings_videos ([`EmoLlamaEncodings`] or `dict`, *optional*): Of all frames, likewise.
             kwargs (`dict`, *optional*): For the language model, as `use_cache`.
 
         Returns:
             [`EmoLlamaCausalLMOutputWithPast`]: Loss, logits, cache and the visual tokens.
 
         Raises:
-            ValueError: Not exactly one of `input_ids` and `inputs_embeds` came, pixels came
-                together with `mm_encoder_outputs`, placeholders and visual tokens differ, or a
-                visual token is not finite.
+            ValueError: Not exactly one of `input_ids` and `inputs_embeds` came, pixels or encodings
+                came together with one another or with `mm_encoder_outputs`, placeholders and visual
+                tokens differ, or a visual token is not finite.
         """
         outputs = self.model(
             input_ids=input_ids,
@@ -639,6 +690,8 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
             cache=cache,
             inputs_embeds=inputs_embeds,
             mm_encoder_outputs=mm_encoder_outputs,
+            encodings=encodings,
+            encodings_videos=encodings_videos,
             **kwargs,
         )
         logits = self.lm_head(slice_logits_to_keep(outputs.last_hidden_state, logits_to_keep))
@@ -652,13 +705,7 @@ class EmoLlamaForConditionalGeneration(EmoLlamaPreTrainedModel, GenerationMixin)
         return EmoLlamaCausalLMOutputWithPast(
             loss=loss,
             logits=logits,
-            **{CACHE_NAME: outputs.cache},
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            image_hidden_states=outputs.image_hidden_states,
-            video_hidden_states=outputs.video_hidden_states,
-            image_outputs=outputs.image_outputs,
-            video_outputs=outputs.video_outputs,
+            **{name: value for name, value in outputs.items() if name != "last_hidden_state"},
         )
 
     def _ignore_placeholders(self, labels: torch.Tensor | None) -> torch.Tensor | None:
@@ -688,6 +735,23 @@ def _is_trainable(module: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in module.parameters())
 
 
+def _rows_of(pictures: torch.Tensor, is_face: bool) -> torch.Tensor:
+    """One mask for all pictures: (N,) bool."""
+    return torch.full((pictures.shape[0],), is_face, dtype=torch.bool, device=pictures.device)
+
+
+def _only(
+    encodings: EmoLlamaEncodings | Mapping[str, torch.Tensor] | None,
+    *pixels: torch.Tensor | None,
+) -> EmoLlamaEncodings:
+    """The encodings, where they came without pixels; loaders of batches make them a dictionary."""
+    if encodings is None:
+        raise ValueError("Give exactly one of pixels and encodings, got neither.")
+    if any(tensor is not None for tensor in pixels):
+        raise ValueError("Encodings stand for pixels, face crops and face mask: leave these out.")
+    return EmoLlamaEncodings(**encodings)
+
+
 def _match_rows(rows: torch.Tensor | None, frames: int) -> torch.Tensor | None:
     """One row of a question for each frame, from as many rows or from one for all."""
     if rows is None or rows.shape[0] == frames:
@@ -700,16 +764,16 @@ def _match_rows(rows: torch.Tensor | None, frames: int) -> torch.Tensor | None:
     return rows.expand(frames, -1)
 
 
-def _count_frames(pixel_values: torch.Tensor, frame_counts: torch.Tensor | None) -> list[int]:
-    """Frames of each video: from the counts, or from five dimensions, or all of one video."""
-    videos, frames = pixel_values.shape[:2] if pixel_values.ndim == 5 else (1, len(pixel_values))
+def _count_frames(leading: Sequence[int], frame_counts: torch.Tensor | None) -> list[int]:
+    """Frames of each video: from the counts, or from two leading sizes, or all of one video."""
+    videos, frames = leading if len(leading) == 2 else (1, *leading)
     if frame_counts is None:
         return [frames] * videos
     counts = frame_counts.tolist()
-    if sum(counts) != videos * frames or (pixel_values.ndim == 5 and counts != [frames] * videos):
+    if sum(counts) != videos * frames or (len(leading) == 2 and counts != [frames] * videos):
         raise ValueError(
             f"frame_counts {counts} sum to {sum(counts)}, but came {videos * frames} frames "
-            f"{tuple(pixel_values.shape)}. Give videos of unequal length one frame after another."
+            f"{tuple(leading)}. Give videos of unequal length one frame after another."
         )
     return counts
 

@@ -379,6 +379,22 @@ class FaceXFormerModel(PreTrainedModel):
         feature_map, task_tokens, landmarks, *_ = self._look(pixel_values)
         return feature_map, task_tokens, landmarks
 
+    def read_attributes(
+        self, task_tokens: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Apparent age, gender and race of each face.
+
+        Args:
+            task_tokens (`torch.FloatTensor` of shape `(B, 7 or 8, d)`): As `encode` gives them.
+
+        Returns:
+            `tuple[torch.Tensor, torch.Tensor, torch.Tensor]`:
+                Logits `(B, num_ages)`, `(B, num_genders)` and `(B, num_races)`.
+        """
+        heads = (self.age_head, self.gender_head, self.race_head)
+        ages, genders, races = (head(task_tokens[:, i]) for i, head in enumerate(heads, start=4))
+        return ages, genders, races
+
     def _look(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """As `encode`, then mask tokens (B, S, d), the decoded map (B, h * w, d) and four maps."""
         if not self.config.use_mirror:
@@ -453,6 +469,7 @@ class FaceXFormerModel(PreTrainedModel):
         feature_map, task_tokens, landmarks, mask_tokens, image, *maps = self._look(pixel_values)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
+        ages, genders, races = self.read_attributes(task_tokens)
         output = FaceXFormerOutput(
             feature_map=feature_map,
             task_tokens=task_tokens,
@@ -460,9 +477,9 @@ class FaceXFormerModel(PreTrainedModel):
             head_pose=self.pose_head(task_tokens[:, 1]),
             attribute_logits=self.attribute_head(task_tokens[:, 2]),
             visibility_logits=self.visibility_head(task_tokens[:, 3]),
-            age_logits=self.age_head(task_tokens[:, 4]),
-            gender_logits=self.gender_head(task_tokens[:, 5]),
-            race_logits=self.race_head(task_tokens[:, 6]),
+            age_logits=ages,
+            gender_logits=genders,
+            race_logits=races,
             segmentation_logits=self.segmentation_head(mask_tokens, image, feature_map.shape[-2:]),
             expression_logits=None
             if self.expression_head is None

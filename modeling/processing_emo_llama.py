@@ -24,6 +24,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from transformers.video_utils import VideoInput, make_batched_videos
 
 from .media_emo_llama import sample_video
+from .modeling_outputs_emo_llama import EmoLlamaEncodings
 
 VICUNA_SYSTEM_PROMPT = (
     "A chat between a curious user and an artificial intelligence assistant. The assistant gives "
@@ -220,6 +221,11 @@ class EmoLlamaProcessor(ProcessorMixin):
         return self.image_processor
 
     @property
+    def unused_input_names(self) -> list[str]:
+        """`list[str]`: What the image processor gives and the model does not read."""
+        return ["face_regions", "face_regions_videos"]
+
+    @property
     def model_input_names(self) -> list[str]:
         """`list[str]`: Every input that the model may get from here."""
         images = self.image_processor.model_input_names
@@ -246,13 +252,15 @@ class EmoLlamaProcessor(ProcessorMixin):
         r"""Prepare a batch.
 
         Args:
-            images (`ImageInput`, *optional*):
+            images (`ImageInput` or [`EmoLlamaEncodings`], *optional*):
                 Images in prompt order: PIL, arrays, tensors, paths or URLs; may be nested by
-                prompt.
+                prompt. Or what the model's `encode` gave of them, whole or by rows, for a prompt
+                about pictures that were prepared before.
             text (`str` or `list[str]`, *optional*):
                 Prompts with one placeholder for each image and each video.
-            videos (`VideoInput`, *optional*):
-                Paths, or clips of frames, which are taken as they are.
+            videos (`VideoInput` or `list[EmoLlamaEncodings]`, *optional*):
+                Paths, or clips of frames, which are taken as they are; or what `encode` gave of
+                the frames of each.
             audio (`None`, *optional*):
                 Not used by this model.
             face_boxes (`Sequence`, *optional*):
@@ -297,6 +305,79 @@ class EmoLlamaProcessor(ProcessorMixin):
             del inputs["text_replacement_offsets"]
         inputs.update(self._question_inputs(texts, offsets, questions, _tensor_type(kwargs)))
         return inputs
+
+    def prepare_inputs_layout(
+        self, images: Any = None, text: Any = None, videos: Any = None, audio: Any = None, **_: Any
+    ) -> tuple[Any, ...]:
+        r"""As the parent, which would fetch encodings as pictures.
+
+        Args:
+            images (`ImageInput` or [`EmoLlamaEncodings`], *optional*):
+                As in the call.
+            text (`str` or `list[str]`, *optional*):
+                Likewise.
+            videos (`VideoInput` or `list[EmoLlamaEncodings]`, *optional*):
+                Likewise.
+            audio (`None`, *optional*):
+                Likewise.
+            _ (`dict`, *optional*):
+                Settings, of which none matters here.
+
+        Returns:
+            `tuple`: Images, text, videos and audio.
+        """
+        encoded = _encodings(images)
+        others = {"text": text, "videos": videos, "audio": audio}
+        images, *rest = super().prepare_inputs_layout(None if encoded else images, **others)
+        return encoded or images, *rest
+
+    def validate_inputs(
+        self,
+        images: Any = None,
+        text: Any = None,
+        videos: Any = None,
+        audio: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        r"""As the parent, which would count encodings as pictures.
+
+        Args:
+            images (`ImageInput` or [`EmoLlamaEncodings`], *optional*):
+                As in the call.
+            text (`list[str]`, *optional*):
+                Likewise.
+            videos (`VideoInput` or `list[EmoLlamaEncodings]`, *optional*):
+                Likewise.
+            audio (`None`, *optional*):
+                Likewise.
+            kwargs (`dict`, *optional*):
+                Settings.
+
+        Raises:
+            ValueError: Placeholders and pictures differ in number.
+        """
+        counts = {}
+        if encoded := _encodings(images):
+            images, counts[self.image_token] = None, sum(part.num_frames for part in encoded)
+        if encoded := _encodings(videos):
+            videos, counts[self.video_token] = None, len(encoded)
+        for token, count in counts.items():
+            if text is None:
+                raise ValueError("Encodings need a prompt with a placeholder for each picture.")
+            found = sum(sample.count(token) for sample in text)
+            if found != count:
+                raise ValueError(f"The prompts hold {found} {token}, and {count} came encoded.")
+            text = [sample.replace(token, "") for sample in text]
+        super().validate_inputs(images, text, videos, audio, **kwargs)
+
+    def _process_images(self, images: Any, **kwargs: Any) -> tuple[dict[str, Any], list[str]]:
+        """The images through the image processor, unless they were; and their placeholders."""
+        encoded = _encodings(images)
+        if not encoded:
+            return super()._process_images(images, **kwargs)
+        rows = EmoLlamaEncodings.cat(encoded)
+        placeholders = [self.replace_image_token({}, index) for index in range(rows.num_frames)]
+        return {"encodings": rows}, placeholders
 
     def _adjust_assistant_masks_indices(
         self, processed_dict: dict[str, Any], generation_indices: list[list[int]]
@@ -373,6 +454,10 @@ class EmoLlamaProcessor(ProcessorMixin):
         **kwargs: Any,
     ) -> tuple[dict[str, Any], list[str]]:
         """Frames of all videos through the image processor, and each video's placeholders."""
+        if encoded := _encodings(videos):
+            given: dict[str, Any] = {"encodings_videos": EmoLlamaEncodings.cat(encoded)}
+            given["frame_counts"] = [clip.num_frames for clip in encoded]
+            return given, [self.replace_video_token(given, i) for i in range(len(encoded))]
         sampling = (fps, num_frames, do_sample_frames)
         clips = [
             self._decode(clip, *sampling) if isinstance(clip, str) else clip
@@ -387,7 +472,7 @@ class EmoLlamaProcessor(ProcessorMixin):
         frames = [frame for clip in clips for frame in clip]
         boxes = None if face_boxes is None else _frame_boxes(face_boxes, counts)
         processed = self.image_processor(frames, face_boxes=boxes, **settings)
-        inputs = {f"{name}_videos": value for name, value in processed.items()}
+        inputs: dict[str, Any] = {f"{name}_videos": v for name, v in processed.items()}
         inputs["frame_counts"] = counts
         return inputs, [self.replace_video_token(inputs, index) for index in range(len(clips))]
 
@@ -482,6 +567,15 @@ def _tensor_type(kwargs: dict[str, Any]) -> str | None:
     """The `return_tensors` of a processor call, wherever transformers lets it stand."""
     nested = (kwargs.get("text_kwargs", {}), kwargs.get("common_kwargs", {}))
     return next((d["return_tensors"] for d in (kwargs, *nested) if d.get("return_tensors")), None)
+
+
+def _encodings(pictures: Any) -> list[EmoLlamaEncodings]:
+    """What stands for pictures as encodings, in order, whatever it is nested in; else nothing."""
+    if isinstance(pictures, EmoLlamaEncodings):
+        return [pictures]
+    if not isinstance(pictures, (list, tuple)):
+        return []
+    return [encodings for part in pictures for encodings in _encodings(part)]
 
 
 def _open_video(source: str) -> IO[bytes]:

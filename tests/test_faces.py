@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from emo_llama import faces, mediapipe_graphs
-from emo_llama.boxes import Framing, clip, grow, intersection_over_union, overlap
+from emo_llama.boxes import Framing, clip, intersection_over_union, overlap
 from emo_llama.errors import MissingDependencyError, UsageError
 from emo_llama.faces import CascadeDetector, Detection, load_detector, merge_detections
 
@@ -132,6 +132,5 @@ def test_box_geometry() -> None:
     assert Framing(scale=2.0, shift=0.5).apply((0, 0, 10, 20)) == (-15, 0, 25, 40)
     assert clip((-5, 2, 300, 4), (20, 10)) == (0, 2, 20, 4)
     assert clip((50, 50, 60, 60), (20, 10)) == (19, 9, 20, 10)
-    assert grow((10, 10, 20, 20), 0.5, (100, 22)) == (7.5, 7.5, 22.5, 22)
     assert intersection_over_union((0, 0, 1, 1), (2, 2, 3, 3)) == 0
     assert overlap((0, 0, 4, 4), (1, 1, 2, 2)) == 1

@@ -233,8 +233,8 @@ def _decoded(
 
 
 def _as_rgb(image: Any) -> Any:
-    """A picture in colour, decoded here if need be; whatever stands in for one as it is."""
-    if isinstance(image, dict):
+    """A picture in colour, decoded here if need be; one that is encoded already as it is."""
+    if isinstance(image, dict) and "bytes" in image:
         return read_image(image["bytes"] or b"")
     return image.convert("RGB") if isinstance(image, Image.Image) else image
 

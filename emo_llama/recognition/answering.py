@@ -12,7 +12,11 @@ from PIL import Image
 
 from emo_llama.boxes import Box
 from emo_llama.errors import UsageError
-from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
+from emo_llama.modeling import (
+    EmoLlamaEncodings,
+    EmoLlamaForConditionalGeneration,
+    EmoLlamaProcessor,
+)
 from emo_llama.prompts import (
     answer_opening,
     clarity_sentence,
@@ -54,8 +58,7 @@ class Answerer:
 
     def answer(
         self,
-        images: Sequence[Image.Image],
-        boxes: Sequence[Box | None] | None,
+        encodings: EmoLlamaEncodings,
         question: str,
         opening: str = "",
         batch_size: int = 32,
@@ -65,11 +68,8 @@ class Answerer:
         """Answer one question about each of many pictures.
 
         Args:
-            images (`Sequence[PIL.Image.Image]`):
-                Pictures, RGB.
-            boxes (`Sequence[tuple[float, float, float, float] | None]`, *optional*):
-                The face of each picture, xyxy pixels, or `None` where there is none. Without it
-                each whole picture is the face.
+            encodings ([`~emo_llama.modeling.EmoLlamaEncodings`]):
+                A row a picture.
             question (`str`):
                 The question.
             opening (`str`, *optional*, defaults to `""`):
@@ -84,15 +84,15 @@ class Answerer:
         Returns:
             `list[str]`: The answers, with their opening.
         """
-        answers = [""] * len(images)
-        before = [tuple(turns) for turns in history or [()] * len(images)]
-        keys = list(zip(leads or [""] * len(images), before, strict=True))
+        answers = [""] * encodings.num_frames
+        before = [tuple(turns) for turns in history or [()] * len(answers)]
+        keys = list(zip(leads or [""] * len(answers), before, strict=True))
         for (lead, turns), rows in alike(keys):
-            prompts = self._open_prompt(question, opening, lead, turns)
+            prompt, kept = self._open_prompt(question, opening, lead, turns)
             for start in range(0, len(rows), batch_size):
                 part = rows[start : start + batch_size]
-                given = None if boxes is None else [boxes[i] for i in part]
-                texts = self._answer_batch([images[i] for i in part], given, *prompts)
+                inputs = prepare_inputs(self.processor, prompt, encodings.select(part))
+                texts = self._generate(inputs, kept)
                 for i, text in zip(part, texts, strict=True):
                     answers[i] = text
         return answers
@@ -107,20 +107,9 @@ class Answerer:
         opened = whole[: whole.rindex(opening) + len(opening)]
         return opened, self._num_tokens(opened) - self._num_tokens(prompt)
 
-    def _answer_batch(
-        self,
-        images: Sequence[Image.Image],
-        boxes: Sequence[Box | None] | None,
-        prompt: str,
-        kept: int,
-    ) -> list[str]:
-        """Answers to one prompt about each picture of a batch."""
-        return self._generate(prepare_inputs(self.processor, prompt, images, boxes), kept)
-
     def answer_about_faces(
         self,
-        images: Sequence[Image.Image],
-        boxes: Sequence[Box | None],
+        encodings: EmoLlamaEncodings,
         shares: Sequence[Mapping[str, float]],
         question: str,
         leads: Sequence[str] | None = None,
@@ -133,10 +122,8 @@ class Answerer:
         expression is follows the probabilities, as in [`~Answerer.describe`].
 
         Args:
-            images (`Sequence[PIL.Image.Image]`):
-                Pictures, RGB.
-            boxes (`Sequence[tuple[float, float, float, float] | None]`):
-                The face of each picture, xyxy pixels.
+            encodings ([`~emo_llama.modeling.EmoLlamaEncodings`]):
+                A row a face.
             shares (`Sequence[Mapping[str, float]]`):
                 The probability of each label, for each picture.
             question (`str`):
@@ -151,11 +138,11 @@ class Answerer:
         """
         turns: list[Turns] | None = None
         if history is not None:
-            turns = [history] * len(images)
+            turns = [history] * len(shares)
         elif not opens_conversation(question):
-            described = self.describe(images, boxes, shares, leads)
+            described = self.describe(encodings, shares, leads)
             turns = [[(conversation_question(), text)] for text in described]
-        texts = self.answer(images, boxes, question, leads=leads, history=turns)
+        texts = self.answer(encodings, question, leads=leads, history=turns)
         return [
             restate_clarity(text, clarity_sentence(share, likeliest(share)))
             for text, share in zip(texts, shares, strict=True)
@@ -163,8 +150,7 @@ class Answerer:
 
     def describe(
         self,
-        images: Sequence[Image.Image],
-        boxes: Sequence[Box | None],
+        encodings: EmoLlamaEncodings,
         shares: Sequence[Mapping[str, float]],
         leads: Sequence[str] | None = None,
     ) -> list[str]:
@@ -175,10 +161,8 @@ class Answerer:
         of the probabilities, in the words that the training data have for the spread of votes.
 
         Args:
-            images (`Sequence[PIL.Image.Image]`):
-                Pictures, RGB.
-            boxes (`Sequence[tuple[float, float, float, float] | None]`):
-                The face of each picture, xyxy pixels.
+            encodings ([`~emo_llama.modeling.EmoLlamaEncodings`]):
+                A row a face.
             shares (`Sequence[Mapping[str, float]]`):
                 The probability of each label, for each picture.
             leads (`Sequence[str]`, *optional*):
@@ -187,13 +171,12 @@ class Answerer:
         Returns:
             `list[str]`: The sentences.
         """
-        texts = [""] * len(images)
+        texts = [""] * len(shares)
         labels = [likeliest(share) for share in shares]
         for label in sorted(set(labels)):  # one prompt a label: all rows have the same length
             rows = [i for i, other in enumerate(labels) if other == label]
             found = self.answer(
-                [images[i] for i in rows],
-                [boxes[i] for i in rows],
+                encodings.select(rows),
                 conversation_question(),
                 answer_opening(label),
                 leads=None if leads is None else [leads[i] for i in rows],
@@ -203,19 +186,13 @@ class Answerer:
         return texts
 
     def answer_clip(
-        self,
-        frames: Sequence[Image.Image],
-        boxes: Sequence[Box | None],
-        question: str,
-        history: Turns | None = None,
+        self, encodings: EmoLlamaEncodings, question: str, history: Turns | None = None
     ) -> str:
         """Answer a question about one video.
 
         Args:
-            frames (`Sequence[PIL.Image.Image]`):
-                Its sampled frames, RGB.
-            boxes (`Sequence[tuple[float, float, float, float] | None]`):
-                The face of each frame, xyxy pixels, or `None` where there is none.
+            encodings ([`~emo_llama.modeling.EmoLlamaEncodings`]):
+                A row for each of its sampled frames.
             question (`str`):
                 The question.
             history (`Sequence[tuple[str, str]]`, *optional*):
@@ -227,12 +204,11 @@ class Answerer:
         """
         if history is None and not opens_conversation(question):
             first = conversation_question("video")
-            history = [(first, self.answer_clip(frames, boxes, first))]
+            history = [(first, self.answer_clip(encodings, first))]
         prompt = render_prompt(self.processor, question, kind="video", history=history or ())
         inputs = self.processor(
-            videos=[list(frames)],
+            videos=[encodings],
             text=[prompt],
-            video_face_boxes=[list(boxes)],
             add_special_tokens=False,
             return_tensors="pt",
         )
@@ -356,8 +332,8 @@ def plain_text(processor: EmoLlamaProcessor, text: str) -> str:
 def prepare_inputs(
     processor: EmoLlamaProcessor,
     prompt: str,
-    images: Sequence[Image.Image],
-    boxes: Sequence[Box | None] | None,
+    images: EmoLlamaEncodings | Sequence[Image.Image],
+    boxes: Sequence[Box | None] | None = None,
 ) -> Any:
     """Prepare one prompt for many pictures.
 
@@ -366,17 +342,19 @@ def prepare_inputs(
             The processor.
         prompt (`str`):
             A prompt with one image placeholder.
-        images (`Sequence[PIL.Image.Image]`):
-            The pictures.
+        images ([`~emo_llama.modeling.EmoLlamaEncodings`] or `Sequence[PIL.Image.Image]`):
+            The pictures, as a rule encoded.
         boxes (`Sequence[tuple[float, float, float, float] | None]`, *optional*):
-            The face of each picture; without it each whole picture is the face.
+            The face of each picture that is not encoded; without it the whole picture is the face.
 
     Returns:
         `BatchFeature`: Tensors for the model. All rows have the same length, so none is padded.
     """
+    pictures = images if isinstance(images, EmoLlamaEncodings) else list(images)
+    count = pictures.num_frames if isinstance(pictures, EmoLlamaEncodings) else len(pictures)
     return processor(
-        images=list(images),
-        text=[prompt] * len(images),
+        images=pictures,
+        text=[prompt] * count,
         face_boxes=None if boxes is None else list(boxes),
         add_special_tokens=False,  # the template writes them
         return_tensors="pt",

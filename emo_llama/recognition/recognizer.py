@@ -21,11 +21,17 @@ from emo_llama.errors import UsageError
 from emo_llama.faces import Detection, FaceDetector, load_detector
 from emo_llama.loading import load_model
 from emo_llama.media import media_kind, read_reduced_image
-from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
+from emo_llama.modeling import (
+    EmoLlamaEncodings,
+    EmoLlamaForConditionalGeneration,
+    EmoLlamaProcessor,
+)
 from emo_llama.recognition.answering import Answerer
-from emo_llama.recognition.attributes import check_attributes, predict_sentences
+from emo_llama.recognition.attributes import attribute_sentences, check_attributes
+from emo_llama.recognition.encoding import encode_pictures
 from emo_llama.recognition.landmarks import place_landmarks
 from emo_llama.recognition.scoring import LabelScorer
+from emo_llama.recognition.tracking import FACES_AT_ONCE
 from emo_llama.recognition.videos import ask_about_video, video_faces
 from emo_llama.records import Face, Result, error_record, named_probabilities
 from emo_llama.sources import Source
@@ -220,18 +226,18 @@ class EmotionRecognizer:
             `list[Face]`: Largest first; empty where no face was found.
         """
         found = self.find_faces(image)
-        if not found:
-            return []
-        images, crops = [image] * len(found), [d.crop for d in found]
-        faces = [
-            self.face(detection, row)
-            for detection, row in zip(found, self.score_labels(images, crops), strict=True)
-        ]
-        if describe:
-            faces = self.add_texts(faces, images, crops, question)
-        if landmarks:
-            points = self.landmarks(images, crops)
-            faces = [replace(face, landmarks=xy) for face, xy in zip(faces, points, strict=True)]
+        faces: list[Face] = []
+        for start in range(0, len(found), FACES_AT_ONCE):
+            some = found[start : start + FACES_AT_ONCE]
+            encodings, regions = self.encode([image] * len(some), [d.crop for d in some])
+            rows = self.score(encodings)
+            part = [self.face(d, row) for d, row in zip(some, rows, strict=True)]
+            if describe:
+                part = self.add_texts(part, encodings, question)
+            if landmarks:
+                points = place_landmarks(encodings, regions)
+                part = [replace(face, landmarks=xy) for face, xy in zip(part, points, strict=True)]
+            faces += part
         return faces
 
     def find_faces(self, image: Image.Image) -> list[Detection]:
@@ -249,17 +255,35 @@ class EmotionRecognizer:
         whole = (0.0, 0.0, float(image.width), float(image.height))
         return [Detection(box=whole, score=None, crop=whole)]
 
+    def encode(
+        self,
+        images: Sequence[Image.Image | EmoLlamaEncodings],
+        boxes: Sequence[Box | None] | None = None,
+        **settings: Any,
+    ) -> tuple[EmoLlamaEncodings, torch.Tensor | None]:
+        """Look at pictures, as [`~recognition.encoding.encode_pictures`] does, or take its rows."""
+        stored = [image for image in images if isinstance(image, EmoLlamaEncodings)]
+        if stored:
+            return EmoLlamaEncodings.cat(stored).to(self.model.device), None
+        with self._lock:
+            return encode_pictures(self.model, self.processor, images, boxes, **settings)
+
+    def score(self, encodings: EmoLlamaEncodings, batch_size: int = 32) -> np.ndarray:
+        """Score the labels for each row, as [`~EmotionRecognizer.score_labels`] does."""
+        with self._lock:
+            return self._scorer.score(encodings, batch_size, self._leads(encodings))
+
     def score_labels(
         self,
-        images: Sequence[Image.Image],
+        images: Sequence[Image.Image | EmoLlamaEncodings],
         boxes: Sequence[Box | None] | None = None,
         batch_size: int = 32,
     ) -> np.ndarray:
         """Give the probability of each label for each picture, by the likelihood of its text.
 
         Args:
-            images (`Sequence[PIL.Image.Image]`):
-                Pictures, RGB.
+            images (`Sequence[PIL.Image.Image]` or `Sequence[EmoLlamaEncodings]`):
+                Pictures, RGB, or what the encoders have told of each.
             boxes (`Sequence[tuple[float, float, float, float] | None]`, *optional*):
                 The face of each picture, xyxy pixels; without it each whole picture is the face.
             batch_size (`int`, *optional*, defaults to 32):
@@ -268,9 +292,12 @@ class EmotionRecognizer:
         Returns:
             `np.ndarray` of shape (n, n_labels), float64: In the order of `labels`.
         """
-        leads = self._leads(images, boxes, batch_size)
-        with self._lock:
-            return self._scorer.score(images, boxes, batch_size, leads)
+        scores = np.empty((len(images), len(self.labels)))
+        for start in range(0, len(images), batch_size):
+            part = slice(start, start + batch_size)
+            encodings, _ = self.encode(images[part], None if boxes is None else boxes[part])
+            scores[part] = self.score(encodings, batch_size)
+        return scores
 
     def ask(
         self, source: Source, question: str, history: Sequence[tuple[str, str]] | None = None
@@ -298,35 +325,16 @@ class EmotionRecognizer:
             return ask_about_video(self, source, question, history)
         image, _ = read_reduced_image(source)
         found = self.find_faces(image)
-        images, boxes = [image], [found[0].crop if found else None]
-        shares = [named_probabilities(self.labels, row) for row in self.score_labels(images, boxes)]
-        leads = self._leads(images, boxes)
+        encodings, _ = self.encode([image], [found[0].crop if found else None])
+        shares = [named_probabilities(self.labels, row) for row in self.score(encodings)]
         ask = self._answerer.answer_about_faces
         with self._lock:
-            return ask(images, boxes, shares, question, leads, history)[0]
-
-    def landmarks(
-        self, images: Sequence[Image.Image], boxes: Sequence[Box]
-    ) -> list[np.ndarray | None]:
-        """Place the 68 landmarks of each face, as [`~recognition.landmarks.place_landmarks`] does.
-
-        Args:
-            images (`Sequence[PIL.Image.Image]`):
-                Pictures, RGB.
-            boxes (`Sequence[tuple[float, float, float, float]]`):
-                The face of each picture, xyxy pixels.
-
-        Returns:
-            `list[np.ndarray | None]`: (68, 2) float32, pixels of the picture.
-        """
-        with self._lock:
-            return place_landmarks(self.model, self.processor, images, boxes)
+            return ask(encodings, shares, question, self._leads(encodings), history)[0]
 
     def add_texts(
         self,
         faces: list[Face],
-        images: Sequence[Image.Image],
-        boxes: Sequence[Box],
+        encodings: EmoLlamaEncodings,
         question: str | None = None,
     ) -> list[Face]:
         """Add the answers to the caller's question, or else the usual sentences.
@@ -334,10 +342,8 @@ class EmotionRecognizer:
         Args:
             faces (`list[Face]`):
                 Scored faces.
-            images (`Sequence[PIL.Image.Image]`):
-                The picture that shows each.
-            boxes (`Sequence[tuple[float, float, float, float]]`):
-                Where it does, xyxy pixels.
+            encodings ([`~emo_llama.modeling.EmoLlamaEncodings`]):
+                A row for each.
             question (`str`, *optional*):
                 The question.
 
@@ -345,34 +351,27 @@ class EmotionRecognizer:
             `list[Face]`: The faces with `text`.
         """
         shares = [face.probabilities for face in faces]
-        leads = self._leads(images, boxes)
+        leads = self._leads(encodings)
         with self._lock:
             if question:
-                ask = self._answerer.answer_about_faces
-                texts = ask(images, boxes, shares, question, leads)
+                texts = self._answerer.answer_about_faces(encodings, shares, question, leads)
             else:
-                texts = self._answerer.describe(images, boxes, shares, leads)
+                texts = self._answerer.describe(encodings, shares, leads)
         return [replace(face, text=text) for face, text in zip(faces, texts, strict=True)]
 
-    def _leads(
-        self, images: Sequence[Image.Image], boxes: Sequence[Box | None] | None, size: int = 32
-    ) -> list[str] | None:
+    def _leads(self, encodings: EmoLlamaEncodings) -> list[str] | None:
         """What stands before the question of each picture; `None` where nothing does."""
-        if self.attributes == "off":
-            return None
-        with self._lock:
-            return predict_sentences(self.model, self.processor, images, boxes, size)
+        return None if self.attributes == "off" else attribute_sentences(encodings)
 
     def answer_clip(
         self,
-        images: Sequence[Image.Image],
-        boxes: Sequence[Box | None],
+        encodings: EmoLlamaEncodings,
         question: str,
         history: Sequence[tuple[str, str]] | None = None,
     ) -> str:
         """Answer a question about the frames of a clip, as [`Answerer.answer_clip`] does."""
         with self._lock:
-            return self._answerer.answer_clip(images, boxes, question, history)
+            return self._answerer.answer_clip(encodings, question, history)
 
     def face(self, detection: Detection, row: np.ndarray) -> Face:
         """Make the record of one face.

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image
 
-from emo_llama.boxes import Box
 from emo_llama.errors import EmoLlamaError, ScoreError
-from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
+from emo_llama.modeling import (
+    EmoLlamaEncodings,
+    EmoLlamaForConditionalGeneration,
+    EmoLlamaProcessor,
+)
 from emo_llama.prompts import category_question
 from emo_llama.recognition.answering import alike, prepare_inputs, render_prompt
 
@@ -53,19 +55,15 @@ class LabelScorer:
 
     def score(
         self,
-        images: Sequence[Image.Image],
-        boxes: Sequence[Box | None] | None = None,
+        encodings: EmoLlamaEncodings,
         batch_size: int = 32,
         leads: Sequence[str] | None = None,
     ) -> np.ndarray:
         """Score the labels for each picture.
 
         Args:
-            images (`Sequence[PIL.Image.Image]`):
-                Pictures, RGB.
-            boxes (`Sequence[tuple[float, float, float, float] | None]`, *optional*):
-                The face of each picture, xyxy pixels, or `None` where there is none. Without it
-                each whole picture is the face.
+            encodings ([`~emo_llama.modeling.EmoLlamaEncodings`]):
+                A row a picture.
             batch_size (`int`, *optional*, defaults to 32):
                 Pictures in one pass.
             leads (`Sequence[str]`, *optional*):
@@ -79,24 +77,21 @@ class LabelScorer:
             ScoreError: The model's likelihoods are not finite.
         """
         batch_size = max(1, min(batch_size, MAX_ROWS // len(self.labels)))
-        scores = np.empty((len(images), len(self.labels)))
-        for lead, rows in alike(leads or [""] * len(images)):
+        scores = np.empty((encodings.num_frames, len(self.labels)))
+        for lead, rows in alike(leads or [""] * len(scores)):
             for start in range(0, len(rows), batch_size):
                 part = rows[start : start + batch_size]
-                given = None if boxes is None else [boxes[i] for i in part]
-                scores[part] = self._score_batch([images[i] for i in part], given, lead)
+                scores[part] = self._score_batch(encodings.select(part), lead)
         return scores
 
     @torch.inference_mode()
-    def _score_batch(
-        self, images: Sequence[Image.Image], boxes: Sequence[Box | None] | None, lead: str
-    ) -> np.ndarray:
+    def _score_batch(self, encodings: EmoLlamaEncodings, lead: str) -> np.ndarray:
         """Prefill the shared prompt, then run every label behind it."""
         prompt = self.prompt
         if lead:
             prompt = render_prompt(self.processor, category_question(self.labels), lead=lead)
-        inputs = prepare_inputs(self.processor, prompt, images, boxes).to(self.model.device)
-        batch, labels = len(images), len(self.labels)
+        inputs = prepare_inputs(self.processor, prompt, encodings).to(self.model.device)
+        batch, labels = encodings.num_frames, len(self.labels)
         prefill = self.model(**inputs, use_cache=True, logits_to_keep=1)
         first = prefill.logits.repeat_interleave(labels, dim=0)  # (B * L, 1, V)
         logits = first

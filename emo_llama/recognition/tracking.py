@@ -9,18 +9,18 @@ who are never in one frame are taken for one.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from emo_llama.boxes import Box, clip, grow, intersection_over_union
+from emo_llama.boxes import Box, clip, intersection_over_union
 from emo_llama.faces import Detection
+from emo_llama.modeling import EmoLlamaEncodings
 from emo_llama.modeling.media_emo_llama import VideoFrame
 
 FRAMES_AT_ONCE = 16  # frames of a video held in memory,
 PIXELS_AT_ONCE = 64_000_000  # or as many as have so many pixels
-LARGEST_VIEW = 1280  # pixels; what is kept of a frame is reduced to it
+FACES_AT_ONCE = 32  # that are encoded together
 
 # Bhattacharyya distance of two looks. Of 5 clips of one person each, 95% of the pairs of faces are
 # below 0.10 and all below 0.23; of 298 pairs of strangers 95% are above 0.30, the median is 0.59.
@@ -41,7 +41,9 @@ def look_of(image: Image.Image, box: Box) -> np.ndarray:
         `np.ndarray` of shape (1536,), float32: Square roots of the shares of 512 colours in the
         upper, middle and lower third of the box grown by 0.6; of unit length.
     """
-    left, top, right, bottom = grow(box, 0.6, image.size)
+    dx, dy = 0.3 * (box[2] - box[0]), 0.3 * (box[3] - box[1])
+    grown = (box[0] - dx, box[1] - dy, box[2] + dx, box[3] + dy)
+    left, top, right, bottom = clip(grown, image.size)
     head = image.crop((int(left), int(top), int(right) + 1, int(bottom) + 1))
     pixels = np.asarray(head.resize((64, 63)), dtype=np.int32) // 32  # (63, 64, 3), 8 steps
     colours = (pixels @ np.array([64, 8, 1])).reshape(3, -1)  # (thirds, pixels)
@@ -141,85 +143,40 @@ class FaceTracker:
         return track.number
 
 
-class View(NamedTuple):
-    """What is kept of a frame: one face, and what the model sees around it.
-
-    Attributes:
-        image (`PIL.Image.Image`):
-            The frame or a part of it, RGB.
-        crop (`tuple[float, float, float, float]`):
-            The face's crop in `image`, xyxy, pixels.
-    """
-
-    image: Image.Image
-    crop: Box
-
-
-def view_of(image: Image.Image, crop: Box, margin: float | None) -> View:
-    """Cut out of a frame what the model looks at, so that whole frames need not be kept.
-
-    Args:
-        image (`PIL.Image.Image`):
-            The frame, RGB.
-        crop (`tuple[float, float, float, float]`):
-            The crop of a face, xyxy, pixels; it may reach beyond the frame.
-        margin (`float`, *optional*):
-            By which fraction the model's processor grows the crop; `None` for a model that sees
-            the whole frame.
-
-    Returns:
-        [`View`]: At most 1280 pixels a side.
-    """
-    crop = clip(crop, image.size)
-    if margin is not None:
-        left, top, right, bottom = map(int, grow(crop, margin, image.size))
-        region = (left, top, min(right + 1, image.width), min(bottom + 1, image.height))
-        image = image.crop(region)
-        crop = (crop[0] - left, crop[1] - top, crop[2] - left, crop[3] - top)
-    factor = LARGEST_VIEW / max(image.size)
-    if factor >= 1.0:
-        return View(image, crop)
-    size = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
-    x, y = size[0] / image.width, size[1] / image.height
-    scaled = (crop[0] * x, crop[1] * y, crop[2] * x, crop[3] * y)
-    return View(image.resize(size, Image.Resampling.BOX), scaled)
-
-
 class TrackedPerson:
     """What was seen of one person: every box and row of probabilities, and one view a label.
-
-    Args:
-        margin (`float`, *optional*):
-            As in [`view_of`].
 
     Attributes:
         seen (`list[tuple[float, tuple, np.ndarray]]`):
             Seconds, box and probabilities of each appearance.
     """
 
-    def __init__(self, margin: float | None = None) -> None:
-        self.margin = margin
+    def __init__(self) -> None:
         self.seen: list[tuple[float, Box, np.ndarray]] = []
-        self._views: dict[int, tuple[float, View, Detection]] = {}
+        self._views: dict[int, tuple[float, EmoLlamaEncodings, Detection]] = {}
 
-    def add(self, frame: VideoFrame, detection: Detection, row: np.ndarray) -> None:
+    def add(
+        self, time: float, detection: Detection, row: np.ndarray, encodings: EmoLlamaEncodings
+    ) -> None:
         """Take in one appearance.
 
         Args:
-            frame (`VideoFrame`):
-                The frame.
+            time (`float`):
+                Seconds.
             detection (`Detection`):
-                The face in it.
+                The face in the frame.
             row (`np.ndarray` of shape (n_labels,)):
                 Its probabilities.
+            encodings ([`~emo_llama.modeling.EmoLlamaEncodings`]):
+                The one row that they come from.
         """
-        self.seen.append((frame.time, detection.box, row))
+        self.seen.append((time, detection.box, row))
         label = int(row.argmax())
         if label not in self._views or row[label] > self._views[label][0]:
-            view = view_of(frame.image, detection.crop, self.margin)
-            self._views[label] = (float(row[label]), view, detection)
+            # a copy: a view would keep the rows of its whole batch in memory
+            self._views[label] = (float(row[label]), encodings.select([0]), detection)
 
-    def best_view(self, label: int) -> tuple[View, Detection]:
+    def best_view(self, label: int) -> tuple[EmoLlamaEncodings, Detection]:
         """Choose the frame that shows an expression best.
 
         Args:
@@ -227,8 +184,8 @@ class TrackedPerson:
                 The expression, an index into the rows.
 
         Returns:
-            `tuple[View, Detection]`: Of the surest frame with this label; where none has it, of
-            the surest of all. The boxes of the detection are those of the whole frame.
+            `tuple[EmoLlamaEncodings, Detection]`: One row, of the surest frame with this label;
+            where none has it, of the surest of all.
         """
         view = self._views.get(label) or max(self._views.values(), key=lambda v: v[0])
         return view[1], view[2]
@@ -237,8 +194,7 @@ class TrackedPerson:
 def follow_people(
     frames: Iterable[VideoFrame],
     find_faces: Callable[[Image.Image], list[Detection]],
-    score: Callable[[list[Image.Image], list[Box]], np.ndarray],
-    margin: float | None,
+    look: Callable[[list[Image.Image], list[Box]], tuple[np.ndarray, EmoLlamaEncodings]],
 ) -> dict[int, TrackedPerson]:
     """Follow each person through a video; a fixed number of frames is held at a time.
 
@@ -247,34 +203,40 @@ def follow_people(
             The frames in order of time.
         find_faces (`Callable`):
             Gives the faces of a frame.
-        score (`Callable`):
-            Gives the probabilities (n, n_labels) of n frames with a crop each.
-        margin (`float`, *optional*):
-            As in [`view_of`].
+        look (`Callable`):
+            Gives the probabilities (n, n_labels) of n frames with a crop each, and their encodings.
 
     Returns:
         `dict[int, TrackedPerson]`: By number, in order of appearance.
     """
     tracker = FaceTracker()
-    people: dict[int, TrackedPerson] = defaultdict(lambda: TrackedPerson(margin))
-    for chunk in _chunks(frames):
+    people: dict[int, TrackedPerson] = defaultdict(TrackedPerson)
+    for chunk in chunks(frames):
         seen: list[tuple[int, VideoFrame, Detection]] = []
         for frame in chunk:
             found = find_faces(frame.image)
             looks = [look_of(frame.image, d.box) for d in found]
             numbers = tracker.update(frame.time, [d.box for d in found], looks)
             seen += [(n, frame, d) for n, d in zip(numbers, found, strict=True)]
-        if not seen:
-            continue
-        crops = [d.crop for _, _, d in seen]
-        rows = score([frame.image for _, frame, _ in seen], crops)
-        for (number, frame, detection), row in zip(seen, rows, strict=True):
-            people[number].add(frame, detection, row)
+        for start in range(0, len(seen), FACES_AT_ONCE):
+            some = seen[start : start + FACES_AT_ONCE]
+            rows, encodings = look([f.image for _, f, _ in some], [d.crop for _, _, d in some])
+            for at, (number, frame, detection) in enumerate(some):
+                shown = encodings.select(slice(at, at + 1))
+                people[number].add(frame.time, detection, rows[at], shown)
     return dict(sorted(people.items()))
 
 
-def _chunks(frames: Iterable[VideoFrame]) -> Iterator[list[VideoFrame]]:
-    """Groups of frames that fit into memory."""
+def chunks(frames: Iterable[VideoFrame]) -> Iterator[list[VideoFrame]]:
+    """Group frames so that they fit into memory.
+
+    Args:
+        frames (`Iterable[VideoFrame]`):
+            Of a video.
+
+    Yields:
+        `list[VideoFrame]`: The next ones.
+    """
     chunk: list[VideoFrame] = []
     pixels = 0
     for frame in frames:

@@ -6,7 +6,7 @@ Who is who, and what is kept of each frame, is the tracker's business.
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -14,10 +14,10 @@ from PIL import Image
 from emo_llama.boxes import Box
 from emo_llama.faces import Detection
 from emo_llama.media import read_video
-from emo_llama.modeling import EmoLlamaProcessor
+from emo_llama.modeling import EmoLlamaEncodings, EmoLlamaProcessor
 from emo_llama.prompts import clarity_sentence, restate_clarity
 from emo_llama.recognition.answering import likeliest
-from emo_llama.recognition.tracking import TrackedPerson, follow_people, view_of
+from emo_llama.recognition.tracking import TrackedPerson, chunks, follow_people
 from emo_llama.records import Face, FrameFace, named_probabilities
 
 __all__ = ["ask_about_video", "video_faces"]
@@ -30,21 +30,20 @@ class _Recognizer(Protocol):
     labels: tuple[str, ...]
 
     def find_faces(self, image: Image.Image) -> list[Detection]: ...
-    def score_labels(
-        self, images: Sequence[Image.Image], boxes: Sequence[Box | None]
-    ) -> np.ndarray: ...
+    def encode(
+        self, images: Sequence[Image.Image], boxes: Sequence[Box | None], **settings: Any
+    ) -> tuple[EmoLlamaEncodings, Any]: ...
+    def score(self, encodings: EmoLlamaEncodings) -> np.ndarray: ...
     def face(self, detection: Detection, row: np.ndarray) -> Face: ...
     def add_texts(
         self,
         faces: list[Face],
-        images: Sequence[Image.Image],
-        boxes: Sequence[Box],
+        encodings: EmoLlamaEncodings,
         question: str | None,
     ) -> list[Face]: ...
     def answer_clip(
         self,
-        images: Sequence[Image.Image],
-        boxes: Sequence[Box | None],
+        encodings: EmoLlamaEncodings,
         question: str,
         history: Sequence[tuple[str, str]] | None,
     ) -> str: ...
@@ -71,9 +70,13 @@ def video_faces(
     Raises:
         EmoLlamaError: The video cannot be read.
     """
-    images = recognizer.processor.image_processor
-    margin = images.face_margin if images.vision_input == "face" else None
-    found = follow_people(read_video(path), recognizer.find_faces, recognizer.score_labels, margin)
+
+    def look(images: list[Image.Image], crops: list[Box]) -> tuple[np.ndarray, EmoLlamaEncodings]:
+        """Probabilities and encodings of some faces."""
+        encodings, _ = recognizer.encode(images, crops)
+        return recognizer.score(encodings), encodings
+
+    found = follow_people(read_video(path), recognizer.find_faces, look)
     faces = [_tracked_face(recognizer, number, person) for number, person in found.items()]
     if not describe or not faces:
         return faces
@@ -81,8 +84,7 @@ def video_faces(
         person.best_view(recognizer.labels.index(face.label))[0]
         for person, face in zip(found.values(), faces, strict=True)
     ]
-    crops = [view.crop for view in views]
-    return recognizer.add_texts(faces, [view.image for view in views], crops, question)
+    return recognizer.add_texts(faces, EmoLlamaEncodings.cat(views), question)
 
 
 def ask_about_video(
@@ -110,15 +112,19 @@ def ask_about_video(
         EmoLlamaError: The video cannot be read.
     """
     processor = recognizer.processor
-    images, boxes = [], []
-    for frame in read_video(path, processor.video_fps, processor.max_frames):
-        faces = recognizer.find_faces(frame.image)
-        whole = (0.0, 0.0, float(frame.image.width), float(frame.image.height))
-        view = view_of(frame.image, faces[0].crop if faces else whole, None)
-        images.append(view.image)
-        boxes.append(view.crop if faces else None)
-    text = recognizer.answer_clip(images, boxes, question, history)
-    mean = recognizer.score_labels(images, boxes).mean(axis=0)
+    # A tower that sees whole pictures sees frames cropped, where pictures are padded.
+    is_alike = processor.image_processor.vision_input == "face"
+    clip, rows = [], []
+    for chunk in chunks(read_video(path, processor.video_fps, processor.max_frames)):
+        images = [frame.image for frame in chunk]
+        found = [recognizer.find_faces(image) for image in images]
+        boxes = [faces[0].crop if faces else None for faces in found]
+        encodings, _ = recognizer.encode(images, boxes, do_pad=False)
+        clip.append(encodings)
+        stills = encodings if is_alike else recognizer.encode(images, boxes)[0]
+        rows.append(recognizer.score(stills))
+    text = recognizer.answer_clip(EmoLlamaEncodings.cat(clip), question, history)
+    mean = np.concatenate(rows).mean(axis=0)
     shares = named_probabilities(recognizer.labels, mean)
     return restate_clarity(text, clarity_sentence(shares, likeliest(shares)))
 

@@ -32,7 +32,6 @@ from emo_llama.training.averaging import AVERAGE, WeightAverage
 from emo_llama.training.calibration import calibrate, prior_bias
 from emo_llama.training.card import write_card
 from emo_llama.training.data.collator import EpochOfRows
-from emo_llama.training.data.feature_cache import stored_encoders
 from emo_llama.training.data.feed import Feed, feed
 from emo_llama.training.data.instructions import InstructionData, built_instructions
 from emo_llama.training.parts import adopt_labels, freeze, keep_precise, switch_parts
@@ -182,10 +181,9 @@ def _tune(
     sft.dataloader_pin_memory &= torch.accelerator.is_available()  # PyTorch warns where it is not
     started = time.perf_counter()
     fed, checked = _feeds(model, processor, data, recipe, sft)
-    with stored_encoders(model, [part.store for part in (fed, checked) if part and part.store]):
-        trainer = _run_trainer(model, processor, (fed, checked), recipe, sft, peft)
-        minutes = (time.perf_counter() - started) / 60
-        trained = whole_model(trainer, lambda: _start(source, data, recipe, sft.seed)[0])
+    trainer = _run_trainer(model, processor, (fed, checked), recipe, sft, peft)
+    minutes = (time.perf_counter() - started) / 60
+    trained = whole_model(trainer, lambda: _start(source, data, recipe, sft.seed)[0])
 
     def finish() -> None:
         """What only the first process does."""
@@ -227,8 +225,7 @@ def _feeds(
             f"{data.path}: no split validation to evaluate on. Set eval_strategy: no and "
             "early_stopping_patience: 0, or build data that have one."
         )
-    offset = 0 if fed.store is None else fed.store.end()
-    return fed, feed(data, recipe, sft, model, processor, SPLIT, offset)
+    return fed, feed(data, recipe, sft, model, processor, SPLIT)
 
 
 def _run_trainer(

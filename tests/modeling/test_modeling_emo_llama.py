@@ -237,8 +237,9 @@ def test_the_question_reaches_the_face_tokens_where_asked(use_text):
     model = tiny_model(tiny_config(fim_config=fim_config(use_text=use_text)))
     faces = pictures(1, seed=1, size=FACE_SIZE)
     with torch.no_grad():
+        seen = model.encode(face_pixel_values=faces)
         one, other = (
-            model.model.get_face_features(faces, None, ids, torch.ones_like(ids))
+            model.model.get_face_features(seen, ids, torch.ones_like(ids))
             for ids in (question(9, 10), question(40, 41))
         )
     assert torch.equal(one, other) != use_text
@@ -672,3 +673,49 @@ def test_fresh_projectors_keep_the_scale_of_their_input():
     frames = tiny_model().model.frame_tokens
     for linear in (frames.content_projector.linear_1, frames.value_projection):
         assert linear.weight.std().item() == pytest.approx(linear.in_features**-0.5, rel=0.15)
+
+
+def encoded_inputs(config, kind):
+    """A prompt about two frames, of which one has a face, and their pixels."""
+    suffix, token_id = ("", config.image_token_id)
+    if kind == "video":
+        suffix, token_id = "_videos", config.video_token_id
+    ids = torch.tensor([[1, 7, *[token_id] * (2 * config.num_tokens_per_frame), 8]])
+    pixels = {
+        f"pixel_values{suffix}": pictures(2),
+        f"face_pixel_values{suffix}": pictures(2, seed=1, size=FACE_SIZE),
+        f"face_mask{suffix}": torch.tensor([True, False]),
+    }
+    asked = question(9, 10) if kind == "video" else question(9, 10).expand(2, -1)
+    return suffix, {"input_ids": ids, f"qformer_input_ids{suffix}": asked}, pixels
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_encodings_stand_for_pixels(model, kind):
+    """In `forward`, as an output class and as a dictionary, and in `generate`."""
+    suffix, inputs, pixels = encoded_inputs(model.config, kind)
+    settings = {"max_new_tokens": 4, "num_beams": 2, "do_sample": False}
+    with torch.no_grad():
+        seen = model.encode(*pixels.values())
+        expected = model(**inputs, **pixels).logits
+        for encodings in (seen, dict(seen)):
+            assert torch.equal(
+                model(**inputs, **{f"encodings{suffix}": encodings}).logits, expected
+            )
+        written = model.generate(**inputs, **pixels, **settings)
+        again = model.generate(**inputs, **settings, **{f"encodings{suffix}": seen})
+    assert torch.equal(again, written)
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+@pytest.mark.parametrize("extra", [0, 1, 2])
+def test_encodings_and_pixels_exclude_each_other(model, kind, extra):
+    suffix, inputs, pixels = encoded_inputs(model.config, kind)
+    with torch.no_grad():
+        inputs[f"encodings{suffix}"] = model.encode(*pixels.values())
+    name = list(pixels)[extra]
+    for method in (model, partial(model.generate, max_new_tokens=1)):
+        with pytest.raises(ValueError, match="leave these out"):
+            method(**inputs, **{name: pixels[name]})
+    with pytest.raises(ValueError, match="got neither"):
+        getattr(model, f"get_{kind}_features")()

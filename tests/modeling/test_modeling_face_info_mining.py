@@ -4,7 +4,7 @@ from PIL import Image, ImageDraw
 
 from emo_llama.loading import EMBEDDED_MODEL, load_model
 from emo_llama.modeling.modeling_face_info_mining import LocalClues
-from emo_llama.recognition.scoring import LabelScorer
+from emo_llama.recognition.recognizer import EmotionRecognizer
 from emo_llama.testing import tiny_config
 
 HALVES = [torch.bfloat16, torch.float16]
@@ -46,11 +46,10 @@ def test_the_embedded_model_labels_in_half_precision_as_in_single(dtype):
     portrait = Image.open(PORTRAIT).convert("RGB").crop((174, 73, 278, 176))
     faces = [portrait, portrait.rotate(10), drawn_face(smile=True), drawn_face(smile=False)]
     model, processor = load_model()
-    labels = list(model.config.id2label.values())
-    expected = LabelScorer(model, processor, labels).score(faces)
-    scorer = LabelScorer(model.to(dtype), processor, labels)
-    scores = [scorer.score(faces) for _ in range(5)]  # 20 rows in batches of four
-    scores += [scorer.score([face]) for face in faces for _ in range(5)]  # and 20 alone
+    expected = EmotionRecognizer(model, processor).score_labels(faces)
+    recognizer = EmotionRecognizer(model.to(dtype), processor)
+    scores = [recognizer.score_labels(faces) for _ in range(5)]  # 20 rows in batches of four
+    scores += [recognizer.score_labels([face]) for face in faces for _ in range(5)]  # and 20 alone
     for rows, wanted in zip(
         scores, [expected] * 5 + [row[None] for row in expected for _ in range(5)], strict=True
     ):

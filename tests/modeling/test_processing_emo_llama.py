@@ -547,3 +547,29 @@ def test_everything_survives_saving(picture, tmp_path):
     call = {"images": [picture], "text": "HUMAN: <image> Who?", "return_tensors": "pt"}
     for name, value in processor(**call).items():
         assert torch.equal(value, again(**call)[name]), name
+
+
+def test_encodings_take_the_place_of_pictures():
+    """Whole, by rows, nested by conversation, and as a clip."""
+    model, processor = tiny_model(), tiny_processor()
+    shown = [Image.new("RGB", (50, 40), color) for color in ("gray", "brown")]
+    images = processor.image_processor(shown, return_tensors="pt")
+    regions = images.pop("face_regions")
+    assert regions.tolist() == [[0, 0, 50, 40]] * 2
+    with torch.no_grad():
+        seen = model.encode(**images)
+    rows = [[seen.select([0])], [seen.select([1])]]
+    prompts = ["USER: <image>\nWho? ASSISTANT:"] * 2
+    expected = processor(images=shown, text=prompts, return_tensors="pt")
+    assert not [name for name in expected if "regions" in name]  # the model does not read them
+    for given in (seen, rows):
+        inputs = processor(images=given, text=prompts, return_tensors="pt")
+        for name in ("input_ids", "attention_mask", "qformer_input_ids"):
+            assert torch.equal(inputs[name], expected[name])
+        assert torch.equal(inputs["encodings"].landmarks, seen.landmarks)
+        assert "pixel_values" not in inputs
+    clip = processor(videos=[seen], text=["USER: <video>\nWho? ASSISTANT:"], return_tensors="pt")
+    assert clip["frame_counts"].tolist() == [2]
+    assert int((clip["input_ids"] == processor.video_token_id).sum()) == 2 * 4
+    with pytest.raises(ValueError, match="prompts hold 1 <image>, and 2 came encoded"):
+        processor(images=seen, text=prompts[:1])

@@ -21,6 +21,8 @@ from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcess
 from emo_llama.prompts import category_question
 from emo_llama.recognition import scoring
 from emo_llama.recognition.answering import prepare_inputs, render_prompt
+from emo_llama.recognition.encoding import encode_pictures
+from emo_llama.recognition.landmarks import place_landmarks
 from emo_llama.recognition.scoring import LabelScorer
 from emo_llama.testing import tiny_config, tiny_model, tiny_processor
 
@@ -77,7 +79,8 @@ def likelihoods_one_by_one(model, processor, picture, box, labels) -> np.ndarray
 def test_label_scores_are_the_likelihood_of_each_text(model, processor, picture) -> None:
     scorer = LabelScorer(model, processor, ("neutral", "happiness", "fear"))
     boxes = [(0, 0, 40, 40), None, (60, 20, 110, 80)]
-    scores = scorer.score([picture] * 3, boxes, batch_size=2)
+    seen, _ = encode_pictures(model, processor, [picture] * 3, boxes)
+    scores = scorer.score(seen, batch_size=2)
     assert scores.shape == (3, 3)
     for row, box in zip(scores, boxes, strict=True):
         totals = likelihoods_one_by_one(model, processor, picture, box, scorer.labels)
@@ -86,9 +89,10 @@ def test_label_scores_are_the_likelihood_of_each_text(model, processor, picture)
 
 
 def test_the_temperature_of_the_checkpoint_is_used(processor, picture) -> None:
-    plain = LabelScorer(tiny_model(), processor, ("anger", "fear")).score([picture])[0]
+    seen, _ = encode_pictures(tiny_model(), processor, [picture])
+    plain = LabelScorer(tiny_model(), processor, ("anger", "fear")).score(seen)[0]
     flat = tiny_model(tiny_config(label_temperature=4.0))
-    tempered = LabelScorer(flat, processor, ("anger", "fear")).score([picture])[0]
+    tempered = LabelScorer(flat, processor, ("anger", "fear")).score(seen)[0]
     assert np.log(plain[0] / plain[1]) == pytest.approx(4 * np.log(tempered[0] / tempered[1]))
 
 
@@ -96,10 +100,11 @@ def test_the_label_bias_of_the_checkpoint_is_used(processor, picture) -> None:
     """By name, whichever labels are scored in whichever order; unknown ones have none."""
     labels = ("fear", "anger", "boredom")
     model = tiny_model()
-    plain = LabelScorer(model, processor, labels).score([picture])[0]
+    seen, _ = encode_pictures(model, processor, [picture])
+    plain = LabelScorer(model, processor, labels).score(seen)[0]
     names = [name for _, name in sorted(model.config.id2label.items())]
     model.config.label_bias = [float(names.index(name) == names.index("fear")) for name in names]
-    biased = LabelScorer(model, processor, labels).score([picture])[0]
+    biased = LabelScorer(model, processor, labels).score(seen)[0]
     assert np.log(biased / plain) - np.log(biased[1] / plain[1]) == pytest.approx([1, 0, 0])
     assert biased.sum() == pytest.approx(1)
 
@@ -176,8 +181,10 @@ def test_many_labels_run_in_smaller_batches(model, processor, picture, monkeypat
     scorer = LabelScorer(model, processor, ("neutral", "happiness", "fear"))
     monkeypatch.setattr(scoring, "MAX_ROWS", 7)
     batches = []
-    monkeypatch.setattr(scorer, "_score_batch", lambda images, *_: batches.append(len(images)) or 1)
-    scorer.score([picture] * 5)
+    monkeypatch.setattr(
+        scorer, "_score_batch", lambda seen, _: batches.append(seen.num_frames) or 1
+    )
+    scorer.score(encode_pictures(model, processor, [picture] * 5)[0])
     assert batches == [2, 2, 1]
 
 
@@ -328,13 +335,19 @@ def test_options(model, processor, picture) -> None:
     assert np.isfinite(face.landmarks).all()
 
 
-def test_landmarks_come_back_in_pixels(model, processor, picture, monkeypatch) -> None:
-    """-1 and 1 are the edges of the crop that the image processor cut."""
-    corners = torch.tensor([[-1.0, -1.0], [1.0, 1.0]]).expand(1, 34, 2, 2).reshape(1, 68, 2)
-    monkeypatch.setattr(model.model.face_model, "encode", lambda crops: (None, None, corners))
-    recognizer = EmotionRecognizer(model, processor)
-    (points,) = recognizer.landmarks([picture], [(40, 40, 60, 80)])  # margin 0.5
-    assert points[:2].tolist() == [[35, 30], [65, 90]]
+@pytest.mark.parametrize(
+    ("box", "cut"),
+    [((40, 40, 60, 80), (35, 30, 65, 90)), ((41.5, 30.3, 62.2, 52.9), (36, 24, 67, 58))],
+)
+def test_landmarks_come_back_in_pixels(model, processor, picture, box, cut) -> None:
+    """-1 and 1 are the edges of the crop that the image processor cut, in whole pixels."""
+    seen, regions = encode_pictures(model, processor, [picture], [box])  # margin 0.5
+    seen.landmarks = torch.tensor([[-1.0, -1.0], [1.0, 1.0]]).expand(34, 2, 2).reshape(1, 68, 2)
+    (points,) = place_landmarks(seen, regions)
+    assert points[:2].flatten().tolist() == list(cut)
+    crop = processor.image_processor([picture.crop(cut)], return_tensors="pt")
+    whole = processor.image_processor([picture], face_boxes=[box], return_tensors="pt")
+    assert torch.equal(crop["face_pixel_values"], whole["face_pixel_values"])
 
 
 def test_a_model_without_a_face_network_has_no_landmarks(picture) -> None:

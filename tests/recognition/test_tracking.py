@@ -5,19 +5,17 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from emo_llama.boxes import clip
 from emo_llama.faces import Detection, load_detector
 from emo_llama.media import read_video
-from emo_llama.modeling import EmoLlamaImageProcessor
-from emo_llama.modeling.media_emo_llama import VideoFrame
+from emo_llama.modeling import EmoLlamaEncodings
 from emo_llama.recognition.tracking import (
     FaceTracker,
     TrackedPerson,
     follow_people,
     look_of,
-    view_of,
 )
 
 PORTRAIT = Path(__file__).parents[2] / "emo_llama" / "assets" / "portrait.jpg"
@@ -61,36 +59,16 @@ def test_far_apart_frames_are_matched_by_looks() -> None:
 
 
 def test_the_best_view_shows_the_label() -> None:
-    person = TrackedPerson(margin=0.0)
+    person = TrackedPerson()
+    batch = EmoLlamaEncodings(landmarks=torch.arange(4.0)[:, None, None])  # (4, 1, 1)
     rows = [[0.9, 0.1], [0.3, 0.7], [0.2, 0.8], [0.6, 0.4]]
     for time, row in enumerate(rows):
-        frame = VideoFrame(float(time), Image.new("L", (9, 9), time))
-        person.add(frame, Detection((time, 0, 1, 1), None, (2, 2, 4, 4)), np.array(row))
+        detection = Detection((time, 0, 1, 1), None, (2, 2, 4, 4))
+        person.add(time, detection, np.array(row), batch.select(slice(time, time + 1)))
     for label, time in ((1, 2), (0, 0), (5, 0)):  # no frame is labelled 5: the surest
-        view, detection = person.best_view(label)
-        assert (detection.box[0], view.image.getpixel((0, 0))) == (time, time)
-        assert view.image.size == (3, 3)  # not the frame
-        assert view.crop == (0, 0, 2, 2)
-
-
-@pytest.mark.parametrize(
-    "crop", [(31.7, 20.2, 60.9, 55.5), (-9.0, -4.0, 30.0, 30.0), (0, 0, 96, 80)]
-)
-def test_the_model_sees_in_a_view_what_it_sees_in_the_frame(crop: tuple[float, ...]) -> None:
-    pixels = np.random.default_rng(0).integers(0, 255, (80, 96, 3), dtype=np.uint8)
-    frame = Image.fromarray(pixels)
-    processor = EmoLlamaImageProcessor(size=32, face_size=32, vision_input="face")
-    view = view_of(frame, crop, processor.face_margin)
-    whole = processor([frame], face_boxes=[clip(crop, frame.size)])
-    kept = processor([view.image], face_boxes=[view.crop])
-    for name in ("pixel_values", "face_pixel_values"):
-        np.testing.assert_array_equal(kept[name], whole[name])
-
-
-def test_a_large_view_is_reduced_with_its_crop() -> None:
-    view = view_of(Image.new("RGB", (2560, 1280)), (100.0, 200.0, 300.0, 400.0), None)
-    assert view.image.size == (1280, 640)
-    assert view.crop == (50.0, 100.0, 150.0, 200.0)
+        seen, detection = person.best_view(label)
+        assert (detection.box[0], seen.landmarks.tolist()) == (time, [[[time]]])
+        assert seen.landmarks.untyped_storage().nbytes() == 4  # not the batch
 
 
 def people_of_clip(path: Path, people: int) -> list[int]:
@@ -111,9 +89,12 @@ def people_of_clip(path: Path, people: int) -> list[int]:
             container.mux(stream.encode(av.VideoFrame.from_image(frame)))
         container.mux(stream.encode())
     detector = load_detector("auto")
-    found = follow_people(
-        read_video(path), detector.detect, lambda images, crops: np.ones((len(images), 2)) / 2, 0.5
-    )
+
+    def look(images, crops):
+        encodings = EmoLlamaEncodings(face_mask=torch.ones(len(images), dtype=torch.bool))
+        return np.ones((len(images), 2)) / 2, encodings
+
+    found = follow_people(read_video(path), detector.detect, look)
     return [len(person.seen) for person in found.values()]
 
 

@@ -14,7 +14,8 @@ from trl import SFTConfig
 from emo_llama.cli import main
 from emo_llama.errors import UsageError
 from emo_llama.loading import load_model
-from emo_llama.recognition.attributes import AGES, GENDERS, RACES, predict_sentences
+from emo_llama.recognition.attributes import AGES, GENDERS, RACES, attribute_sentences
+from emo_llama.recognition.encoding import encode_pictures
 from emo_llama.recognition.recognizer import EmotionRecognizer
 from emo_llama.testing import tiny_config, tiny_model, tiny_processor
 from emo_llama.training.data.collator import CLASSES, InstructionCollator, ShownRows, with_prefixes
@@ -228,7 +229,8 @@ def test_sentences_are_of_the_heads(ferplus_build):
     pictures = [
         row["images"][0].convert("RGB") for row in InstructionData(ferplus_build[0]).rows(0, 0)
     ]
-    found = predict_sentences(model, processor, pictures[:3], [(0, 0, 40, 40), None, (0, 0, 9, 9)])
+    boxes = [(0, 0, 40, 40), None, (0, 0, 9, 9)]
+    found = attribute_sentences(encode_pictures(model, processor, pictures[:3], boxes)[0])
     assert found[1] == ""
     crops = processor.image_processor(pictures[:1], face_boxes=[(0, 0, 40, 40)])
     out = model.model.face_model(torch.tensor(crops["face_pixel_values"]))

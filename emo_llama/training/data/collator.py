@@ -1,8 +1,8 @@
 """How a built row becomes what TRL's collator reads.
 
 Stills are the images of their conversation, the frames of a clip one video in it. Pictures are
-changed at random, or are numbers of what [`emo_llama.training.data.feature_cache`] has stored, and
-age, gender and race stand before the question where that is asked for.
+changed at random, or read as [`emo_llama.training.data.feature_cache`] has stored them, and age,
+gender and race stand before the question where that is asked for.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from PIL import Image as PILImage
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
+from emo_llama.modeling import EmoLlamaEncodings
 from emo_llama.prompts import led
 from emo_llama.training.data.augmentation import AugmentedFaces
+from emo_llama.training.data.feature_cache import FeatureStore
 
 __all__ = ["CLASSES", "EpochOfRows", "InstructionCollator", "ShownRows", "with_prefixes"]
 
@@ -35,18 +36,28 @@ class ShownRows:
 
     Args:
         change ([`AugmentedFaces`], *optional*): Changes pictures at random.
-        views (`int`, *optional*, defaults to 0):
-            Where pictures are numbers: the stored views of each, of which one is drawn.
+        store ([`FeatureStore`], *optional*):
+            Where pictures are numbers: what the encoders have told of each.
+        views (`int`, *optional*, defaults to 1): The stored views of each, of which one is drawn.
         seed (`int`, *optional*, defaults to 0): Of the draws.
     """
 
-    def __init__(self, change: AugmentedFaces | None = None, views: int = 0, seed: int = 0) -> None:
-        self.change, self.views, self.seed, self.epoch = change, views, seed, 0
+    def __init__(
+        self,
+        change: AugmentedFaces | None = None,
+        store: FeatureStore | None = None,
+        views: int = 1,
+        seed: int = 0,
+    ) -> None:
+        self.change, self.store, self.views, self.seed = change, store, views, seed
+        self.epoch = 0
 
     def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
         """Columns `images`, `messages` and others -> the same; clips stand in their messages."""
-        if self.views:
-            rows = rows | {"images": [self._drawn(numbers) for numbers in rows["images"]]}
+        if self.store is not None:
+            rows = rows | {
+                "images": [self._drawn(self.store, numbers) for numbers in rows["images"]]
+            }
         elif self.change is not None:
             self.change.epoch = self.epoch
             rows = self.change(rows)
@@ -57,12 +68,12 @@ class ShownRows:
         messages, images = zip(*shown, strict=True)
         return rows | {"messages": list(messages), "images": list(images)}
 
-    def _drawn(self, numbers: Sequence[int]) -> list[np.ndarray]:
-        """One view of each picture, as arrays (1, 1, 1) that pass for pictures."""
+    def _drawn(self, store: FeatureStore, numbers: Sequence[int]) -> list[EmoLlamaEncodings]:
+        """One view of each picture, a row each."""
         generator = np.random.default_rng([self.seed, self.epoch, *numbers])
         drawn = generator.integers(self.views, size=len(numbers))
         return [
-            np.full((1, 1, 1), number * self.views + view)
+            store.read([number * self.views + view])
             for number, view in zip(numbers, drawn, strict=True)
         ]
 
@@ -90,10 +101,17 @@ def _as_clip(
 ) -> tuple[list[dict[str, Any]], list[Any]]:
     """A conversation about one clip, and no stills."""
     first, *others = messages
-    # transformers makes arrays of frames, and takes none without channels for a picture
-    shown = [f.convert("RGB") if isinstance(f, PILImage.Image) else f for f in frames]
-    content = [{"type": "video", "video": shown}, {"type": "text", "text": first["content"]}]
+    if isinstance(frames[0], EmoLlamaEncodings):
+        clip = EmoLlamaEncodings.cat(frames)
+    else:  # transformers makes arrays of frames, and takes none without channels for a picture
+        clip = [frame.convert("RGB") for frame in frames]
+    content = [{"type": "video", "video": clip}, {"type": "text", "text": first["content"]}]
     return [first | {"content": content}, *others], []
+
+
+def _num_frames(clip: Any) -> int:
+    """Frames of a clip, of pictures or encoded."""
+    return clip.num_frames if isinstance(clip, EmoLlamaEncodings) else len(clip)
 
 
 def with_prefixes(rows: Dataset, prefixes: Sequence[str]) -> Dataset:
@@ -128,12 +146,15 @@ class InstructionCollator(DataCollatorForVisionLanguageModeling):
             row["class"]
             for row in examples
             if "class" in row and not row["images"]
-            for _ in row["messages"][0]["content"][0]["video"]
+            for _ in range(_num_frames(row["messages"][0]["content"][0]["video"]))
         ]
         batch = super().torch_call(examples)
         # a placeholder stands for a picture; it is nothing that an answer could say
         for token_id in (self.processor.image_token_id, self.processor.video_token_id):
             batch["labels"].masked_fill_(batch["input_ids"] == token_id, IGNORED)  # (B, T)
+        for name in ("encodings", "encodings_videos"):
+            if name in batch:  # loaders pin and move dictionaries, but no output classes
+                batch[name] = dict(batch[name])
         if stills or frames:  # the model reads stills first, then the frames of clips
             batch[CLASSES] = torch.tensor([*stills, *frames])
         return batch

@@ -2,15 +2,14 @@
 
 Where neither the vision tower nor the face network learns, each picture gives the same features in
 every epoch and in every run over the same encoders. Decides what is kept of each encoder, how it is
-known that it belongs to these weights and pictures, and what stands in for the encoders while the
-rest learns. The pictures come from [`emo_llama.training.data.pictures`].
+known that it belongs to these weights and pictures. Its rows are batches like any other: the model
+reads them in the place of pixels. The pictures come from [`emo_llama.training.data.pictures`].
 """
 
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,26 +18,23 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from filelock import FileLock
-from torch import nn
 from tqdm import tqdm
-from transformers import BatchFeature
-from transformers.modeling_outputs import BaseModelOutput
 
 from emo_llama.errors import UsageError
 from emo_llama.modeling import (
+    EmoLlamaEncodings,
     EmoLlamaForConditionalGeneration,
-    EmoLlamaImageProcessor,
     EmoLlamaProcessor,
 )
 from emo_llama.training.data.pictures import NumberedPictures
 from emo_llama.training.processes import on_main
 
-__all__ = ["FeatureStore", "StoredPictures", "store_features", "stored_encoders"]
+__all__ = ["FeatureStore", "store_features"]
 
-FORMAT = 2
+FORMAT = 3
 FACTS, DTYPES, DONE = "features.json", "dtypes.json", "done"
-MASK = "face_mask"
-FACE_ARRAYS = ("feature_map", "task_tokens", "landmarks")
+INPUTS = {"vision_tower": ("pixel_values",), "face_model": ("face_pixel_values", "face_mask")}
+"""What each encoder is shown."""
 BATCH = 64
 UNREAD = {
     "vision_tower": {"do_face_crop", "face_size", "face_image_mean", "face_image_std"},
@@ -60,36 +56,28 @@ class FeatureStore(NamedTuple):
     """Features on disk, row by row, read through a memory map.
 
     Args:
-        arrays (`dict[str, np.ndarray]`): Each `(N, ...)`, by name; bfloat16 as its bits.
+        arrays (`dict[str, np.ndarray]`):
+            Each `(N, ...)`, by its name in [`EmoLlamaEncodings`]; bfloat16 as its bits.
         dtypes (`dict[str, str]`): Names of their types.
-        offset (`int`, *optional*, defaults to 0): Number of the first row.
     """
 
     arrays: dict[str, np.ndarray]
     dtypes: dict[str, str]
-    offset: int = 0
 
-    def end(self) -> int:
-        """Number behind the last row.
-
-        Returns:
-            `int`: The offset of whatever follows.
-        """
-        return self.offset + len(next(iter(self.arrays.values())))
-
-    def read(self, name: str, numbers: torch.Tensor) -> torch.Tensor:
-        """Features of some pictures.
+    def read(self, numbers: Sequence[int]) -> EmoLlamaEncodings:
+        """What the encoders have told of some pictures.
 
         Args:
-            name (`str`): The array.
-            numbers (`torch.LongTensor`): Which rows.
+            numbers (`Sequence[int]`): Which rows.
 
         Returns:
-            `torch.Tensor` of shape `(n, ...)`: On the device of `numbers`.
+            [`EmoLlamaEncodings`]: These, in this order.
         """
-        places = numbers.flatten().cpu().numpy() - self.offset
-        rows = torch.from_numpy(self.arrays[name][places])
-        return rows.view(getattr(torch, self.dtypes[name])).to(numbers.device)
+        places = np.asarray(numbers)
+        rows = {name: torch.from_numpy(array[places]) for name, array in self.arrays.items()}
+        return EmoLlamaEncodings(
+            **{name: row.view(getattr(torch, self.dtypes[name])) for name, row in rows.items()}
+        )
 
 
 def store_features(
@@ -127,7 +115,7 @@ def store_features(
             )
         key = _fingerprint(part, encoder, processor, pictures)
         folder = root / key[:16]
-        on_main(partial(_finish, part, encoder, processor, pictures, folder, key))
+        on_main(partial(_finish, part, model, processor, pictures, folder, key))
         kept = _open(folder, key)
         arrays |= kept.arrays
         dtypes |= kept.dtypes
@@ -136,7 +124,7 @@ def store_features(
 
 def _finish(
     part: str,
-    encoder: nn.Module,
+    model: EmoLlamaForConditionalGeneration,
     processor: EmoLlamaProcessor,
     pictures: NumberedPictures,
     folder: Path,
@@ -151,7 +139,7 @@ def _finish(
         if (folder / FACTS).is_file():
             return
         unfinished = folder.with_name(f"{folder.name}.part")
-        _fill(part, encoder, processor, pictures, unfinished)
+        _fill(part, model, processor, pictures, unfinished)
         dtypes = json.loads((unfinished / DTYPES).read_text(encoding="utf-8"))
         facts = {"format": FORMAT, "key": key, "dtypes": dtypes}
         (unfinished / FACTS).write_text(json.dumps(facts, indent=2), encoding="utf-8")
@@ -190,7 +178,7 @@ def _fingerprint(
 
 def _fill(
     part: str,
-    encoder: nn.Module,
+    model: EmoLlamaForConditionalGeneration,
     processor: EmoLlamaProcessor,
     pictures: NumberedPictures,
     folder: Path,
@@ -200,12 +188,13 @@ def _fill(
     mark = folder / DONE
     done = int(mark.read_text(encoding="utf-8")) if mark.is_file() else 0
     arrays: dict[str, np.ndarray] = {}
+    encoder = getattr(model.model, part)
     home = next(encoder.parameters()).device
     encoder.eval().to(PartialState().device)
     starts = range(done, len(pictures), BATCH)
     for start in tqdm(starts, desc=part, unit_scale=BATCH, unit=" pictures", disable=None):
         images = pictures.load(range(start, min(start + BATCH, len(pictures))))
-        features = _encode(part, encoder, processor, images)
+        features = _encode(part, model, processor, images)
         if not arrays:
             arrays = _arrays(folder, features, len(pictures), is_new=done == 0)
         for name, rows in features.items():
@@ -216,7 +205,7 @@ def _fill(
 
 
 def _arrays(
-    folder: Path, features: dict[str, torch.Tensor], count: int, is_new: bool
+    folder: Path, features: EmoLlamaEncodings, count: int, is_new: bool
 ) -> dict[str, np.ndarray]:
     """Memory maps to write, made where they are missing."""
     size = sum(_bits(rows[:1]).nbytes for rows in features.values()) * count
@@ -239,124 +228,18 @@ def _arrays(
 
 @torch.inference_mode()
 def _encode(
-    part: str, encoder: Any, processor: EmoLlamaProcessor, images: list[Any]
-) -> dict[str, torch.Tensor]:
-    """What a frozen encoder says of some pictures, as the model itself runs it."""
+    part: str,
+    model: EmoLlamaForConditionalGeneration,
+    processor: EmoLlamaProcessor,
+    images: list[Any],
+) -> EmoLlamaEncodings:
+    """What one frozen encoder tells of some pictures."""
     inputs = processor.image_processor(images, return_tensors="pt")
-    if part == "vision_tower":
-        pixels = inputs["pixel_values"].to(encoder.device, encoder.dtype)
-        return {"vision_states": encoder(pixels, return_dict=True).last_hidden_state}
-    crops = inputs["face_pixel_values"].to(encoder.device, encoder.dtype)
-    features = dict(zip(FACE_ARRAYS, encoder.encode(crops), strict=True))
-    return features | {MASK: inputs[MASK]}
+    inputs.to(next(getattr(model.model, part).parameters()).device)
+    return model.encode(**{name: inputs[name] for name in INPUTS[part]})
 
 
 def _bits(tensor: torch.Tensor) -> np.ndarray:
     """As an array; numpy has no bfloat16, which is kept as its bits."""
     tensor = tensor.detach().cpu().contiguous()
     return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
-
-
-class StoredPictures:
-    """Stands in for the image processor: passes on the numbers of pictures.
-
-    Frames of clips come here, too, as the processor takes them for images.
-
-    Args:
-        store ([`FeatureStore`]): Knows which pictures hold a face.
-    """
-
-    model_input_names = ("pixel_values", "face_pixel_values", MASK)
-    valid_kwargs = EmoLlamaImageProcessor.valid_kwargs
-
-    def __init__(self, store: FeatureStore) -> None:
-        self.store = store
-
-    def fetch_images(self, images: Any) -> Any:
-        """Numbers need no fetching.
-
-        Args:
-            images (`list`): Arrays as [`ShownRows`] gives them.
-
-        Returns:
-            `list`: The same.
-        """
-        return images
-
-    def __call__(self, images: Sequence[Any], **kwargs: Any) -> BatchFeature:
-        """Nested lists of arrays of one number -> (n,) numbers as the encoders' inputs."""
-        numbers = torch.tensor([int(number.item()) for number in _flat(images)])
-        numbers = numbers + self.store.offset
-        data = {"pixel_values": numbers}
-        if MASK in self.store.arrays:
-            data |= {"face_pixel_values": numbers, MASK: self.store.read(MASK, numbers)}
-        return BatchFeature(data)
-
-
-class _StoredTower(nn.Module):
-    """Stands in for the vision tower."""
-
-    dtype = torch.int64
-
-    def __init__(self, stores: Sequence[FeatureStore]) -> None:
-        super().__init__()
-        self.stores = stores
-
-    def forward(self, numbers: torch.Tensor, **kwargs: Any) -> BaseModelOutput:
-        """Numbers (n,) -> what the tower has said of these pictures."""
-        states = _store_of(self.stores, numbers).read("vision_states", numbers)
-        return BaseModelOutput(last_hidden_state=states)
-
-
-class _StoredFaces(nn.Module):
-    """Stands in for the face network."""
-
-    dtype = torch.int64
-
-    def __init__(self, stores: Sequence[FeatureStore]) -> None:
-        super().__init__()
-        self.stores = stores
-
-    def encode(self, numbers: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Numbers (n,) -> feature map, task tokens and landmarks of these pictures."""
-        store = _store_of(self.stores, numbers)
-        return tuple(store.read(name, numbers) for name in FACE_ARRAYS)
-
-
-def _store_of(stores: Sequence[FeatureStore], numbers: torch.Tensor) -> FeatureStore:
-    """The store that holds a batch; a batch is of one split."""
-    return next(store for store in stores if numbers.flatten()[0] < store.end())
-
-
-@contextmanager
-def stored_encoders(
-    model: EmoLlamaForConditionalGeneration, stores: Sequence[FeatureStore]
-) -> Iterator[None]:
-    """Puts stored features in the encoders' place; in the end the encoders come back.
-
-    Args:
-        model ([`EmoLlamaForConditionalGeneration`]): The model.
-        stores (`Sequence[FeatureStore]`):
-            Of each split, the first number of each behind the last of the one before. Without any
-            nothing happens.
-    """
-    if not stores:
-        yield
-        return
-    inner = model.model
-    tower, face = inner.vision_tower, inner.face_model
-    inner.vision_tower = None if tower is None else _StoredTower(stores)
-    inner.face_model = None if face is None else _StoredFaces(stores)
-    try:
-        yield
-    finally:
-        inner.vision_tower, inner.face_model = tower, face
-
-
-def _flat(images: Any) -> Iterator[Any]:
-    """The leaves of nested lists, in order."""
-    if isinstance(images, (list, tuple)):
-        for part in images:
-            yield from _flat(part)
-    else:
-        yield images

@@ -4,33 +4,28 @@ Joins the built rows ([`emo_llama.training.data.instructions`]) with random chan
 sentences, stored features and weights of rare labels.
 """
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from datasets import Dataset
 from trl import SFTConfig
 
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
-from emo_llama.recognition.attributes import (
-    check_attributes,
-    predict_sentences,
-    sentences_of_tokens,
-)
+from emo_llama.recognition.attributes import attribute_sentences, check_attributes
+from emo_llama.recognition.encoding import encode_pictures
 from emo_llama.training.arguments import RecipeArguments
 from emo_llama.training.data.augmentation import AugmentedFaces
 from emo_llama.training.data.collator import InstructionCollator, ShownRows, with_prefixes
-from emo_llama.training.data.feature_cache import FeatureStore, StoredPictures, store_features
+from emo_llama.training.data.feature_cache import FeatureStore, store_features
 from emo_llama.training.data.instructions import InstructionData
 from emo_llama.training.data.pictures import NumberedPictures, number_pictures
 from emo_llama.training.data.sampling import balanced_weights
 
 __all__ = ["Feed", "feed", "picture_sentences"]
 
-SENTENCES_AT_ONCE = 256
+SENTENCES_AT_ONCE = 64
 
 
 class Feed(NamedTuple):
@@ -40,13 +35,11 @@ class Feed(NamedTuple):
         rows (`datasets.Dataset`): As TRL takes them.
         collator ([`InstructionCollator`]): Makes batches of them.
         weights (`np.ndarray` of shape (n,), *optional*): How often each is drawn.
-        store ([`FeatureStore`], *optional*): What stands in for the encoders.
     """
 
     rows: Dataset
     collator: InstructionCollator
     weights: np.ndarray | None
-    store: FeatureStore | None
 
 
 def feed(
@@ -56,7 +49,6 @@ def feed(
     model: EmoLlamaForConditionalGeneration,
     processor: EmoLlamaProcessor,
     split: str = "train",
-    offset: int = 0,
 ) -> Feed:
     """Prepares one split as a recipe says.
 
@@ -68,7 +60,6 @@ def feed(
         processor ([`EmoLlamaProcessor`]): Prepares pictures and texts.
         split (`str`, *optional*, defaults to `"train"`):
             Of others the category rows are shown, as they are.
-        offset (`int`, *optional*, defaults to 0): Number of the first stored picture.
 
     Returns:
         [`Feed`]: For [`InstructionTrainer`].
@@ -96,20 +87,16 @@ def feed(
             sentences = picture_sentences(model, processor, pictures, store)
             prefixes = [sentences[images[len(images) // 2]] for images in numbered["images"]]
         if store is not None:
-            rows, shown = numbered, ShownRows(views=pictures.views, seed=sft.seed)
+            rows, shown = numbered, ShownRows(None, store, pictures.views, sft.seed)
     if prefixes is not None:
         rows = with_prefixes(rows, prefixes)
-    if store is not None:
-        store = store._replace(offset=offset)
-        processor = copy.copy(processor)
-        processor.image_processor = StoredPictures(store)
     collator = InstructionCollator(
         processor=processor,
         max_length=sft.max_length,
         pad_to_multiple_of=sft.pad_to_multiple_of,
         assistant_only_loss=bool(sft.assistant_only_loss),
     )
-    return Feed(rows.with_transform(shown), collator, weights, store)
+    return Feed(rows.with_transform(shown), collator, weights)
 
 
 def picture_sentences(
@@ -134,9 +121,8 @@ def picture_sentences(
     for start in range(0, len(every), SENTENCES_AT_ONCE):
         numbers = [number * pictures.views for number in every[start : start + SENTENCES_AT_ONCE]]
         if store is None:
-            sentences += predict_sentences(model, processor, pictures.load(numbers))
+            encodings, _ = encode_pictures(model, processor, pictures.load(numbers))
         else:
-            rows = torch.tensor(numbers)
-            tokens, found = store.read("task_tokens", rows), store.read("face_mask", rows)
-            sentences += sentences_of_tokens(model.model.face_model, tokens, found.tolist())
+            encodings = store.read(numbers)
+        sentences += attribute_sentences(encodings)
     return sentences
