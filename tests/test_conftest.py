@@ -53,7 +53,7 @@ def test_a_test_may_take_only_so_much_unless_it_is_marked(pytester, words, faili
     shutil.copy(ROOT / "conftest.py", pytester.path)
     pytester.makeini("[pytest]\nmarkers = slow")
     pytester.makepyfile(SUITE)
-    done = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-rf", *words)
+    done = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-rf", *words)
     done.assert_outcomes(passed=7 - len(failing), failed=len(failing))
     lines = [line for line in done.outlines if line.startswith("FAILED ")]
     assert [line.split("::")[1].split(" ")[0] for line in lines] == failing
