@@ -20,7 +20,7 @@ __all__ = [
     "category_question",
     "clarity_sentence",
     "conversation_question",
-    "led",
+    "with_prefix",
     "opens_conversation",
     "restate_clarity",
 ]
@@ -212,16 +212,16 @@ def attribute_sentence(age: str, gender: str, race: str) -> str:
     return f"The person is {article} {person} aged {age}."
 
 
-def led(question: str, lead: str) -> str:
+def with_prefix(question: str, prefix: str) -> str:
     """A question with a sentence before it.
 
     Args:
         question (`str`):
             The question.
-        lead (`str`):
+        prefix (`str`):
             The sentence; may be empty.
 
     Returns:
         `str`: Both.
     """
-    return f"{lead} {question}" if lead else question
+    return f"{prefix} {question}" if prefix else question

@@ -57,7 +57,7 @@ class FaceXFormerConfig(PreTrainedConfig):
             Look at the mirrored crop as well, at twice the cost, and average what both tell: the
             map, landmarks, and all task tokens that have no side. The reference does not.
         untrained_heads (`list[str]`, *optional*, defaults to `[]`):
-            Heads of this checkpoint that no data has taught, so that nobody reads their output.
+            Heads of this checkpoint that no data has trained, so that nobody reads their output.
         initializer_range (`float`, *optional*, defaults to 0.02):
             Standard deviation of freshly made linear layers.
 

@@ -22,7 +22,7 @@ from emo_llama.media import read_image
 
 __all__ = [
     "SCORER",
-    "LabelScorer",
+    "ScoresLabels",
     "ScoredSplit",
     "Unread",
     "evaluate_split",
@@ -38,7 +38,7 @@ CONFIG = "category"
 COLUMNS = {"images", "label", "labels", "rule"}
 
 
-class LabelScorer(Protocol):
+class ScoresLabels(Protocol):
     """What is evaluated, for example an [`~emo_llama.EmotionRecognizer`]."""
 
     labels: tuple[str, ...]
@@ -125,12 +125,12 @@ class Unread:
 
 
 def evaluate_split(
-    recognizer: LabelScorer, rows: Iterable[dict[str, Any]], batch_size: int = 64
+    recognizer: ScoresLabels, rows: Iterable[dict[str, Any]], batch_size: int = 64
 ) -> dict[str, Any]:
     """Score every row of a split and compare with its labels.
 
     Args:
-        recognizer (`LabelScorer`):
+        recognizer (`ScoresLabels`):
             What is evaluated.
         rows (`Iterable[dict]`):
             Built rows: `images`, `label`, `labels`, `rule`.
@@ -168,12 +168,12 @@ def split_report(scored: "ScoredSplit") -> dict[str, Any]:
 
 
 def score_split(
-    recognizer: LabelScorer, rows: Iterable[dict[str, Any]], batch_size: int = 64
+    recognizer: ScoresLabels, rows: Iterable[dict[str, Any]], batch_size: int = 64
 ) -> ScoredSplit:
     """Score every row of a split; a clip has the mean of its frames.
 
     Args:
-        recognizer (`LabelScorer`): As in [`evaluate_split`], with the same errors.
+        recognizer (`ScoresLabels`): As in [`evaluate_split`], with the same errors.
         rows (`Iterable[dict]`): Likewise.
         batch_size (`int`, *optional*, defaults to 64): Likewise.
 

@@ -21,9 +21,9 @@ from emo_llama.prompts import (
     answer_opening,
     clarity_sentence,
     conversation_question,
-    led,
     opens_conversation,
     restate_clarity,
+    with_prefix,
 )
 
 Turns = Sequence[tuple[str, str]]
@@ -62,7 +62,7 @@ class Answerer:
         question: str,
         opening: str = "",
         batch_size: int = 32,
-        leads: Sequence[str] | None = None,
+        prefixes: Sequence[str] | None = None,
         history: Sequence[Turns] | None = None,
     ) -> list[str]:
         """Answer one question about each of many pictures.
@@ -76,7 +76,7 @@ class Answerer:
                 What each answer begins with.
             batch_size (`int`, *optional*, defaults to 32):
                 Pictures in one pass.
-            leads (`Sequence[str]`, *optional*):
+            prefixes (`Sequence[str]`, *optional*):
                 A sentence for each picture that stands before the first question, or an empty one.
             history (`Sequence[Sequence[tuple[str, str]]]`, *optional*):
                 For each picture the questions and answers before.
@@ -86,9 +86,9 @@ class Answerer:
         """
         answers = [""] * encodings.num_frames
         before = [tuple(turns) for turns in history or [()] * len(answers)]
-        keys = list(zip(leads or [""] * len(answers), before, strict=True))
-        for (lead, turns), rows in alike(keys):
-            prompt, kept = self._open_prompt(question, opening, lead, turns)
+        keys = list(zip(prefixes or [""] * len(answers), before, strict=True))
+        for (prefix, turns), rows in alike(keys):
+            prompt, kept = self._open_prompt(question, opening, prefix, turns)
             for start in range(0, len(rows), batch_size):
                 part = rows[start : start + batch_size]
                 inputs = prepare_inputs(self.processor, prompt, encodings.select(part))
@@ -97,13 +97,15 @@ class Answerer:
                     answers[i] = text
         return answers
 
-    def _open_prompt(self, question: str, opening: str, lead: str, turns: Turns) -> tuple[str, int]:
+    def _open_prompt(
+        self, question: str, opening: str, prefix: str, turns: Turns
+    ) -> tuple[str, int]:
         """The prompt with the opening of the answer, and how many tokens the opening has."""
-        prompt = render_prompt(self.processor, question, history=turns, lead=lead)
+        prompt = render_prompt(self.processor, question, history=turns, prefix=prefix)
         if not opening:
             return prompt, 0
         # As the template writes an answer, which may begin with a space or not.
-        whole = render_prompt(self.processor, question, opening, history=turns, lead=lead)
+        whole = render_prompt(self.processor, question, opening, history=turns, prefix=prefix)
         opened = whole[: whole.rindex(opening) + len(opening)]
         return opened, self._num_tokens(opened) - self._num_tokens(prompt)
 
@@ -112,7 +114,7 @@ class Answerer:
         encodings: EmoLlamaEncodings,
         shares: Sequence[Mapping[str, float]],
         question: str,
-        leads: Sequence[str] | None = None,
+        prefixes: Sequence[str] | None = None,
         history: Turns | None = None,
     ) -> list[str]:
         """Answer somebody's question about each face, as training asks such questions.
@@ -128,7 +130,7 @@ class Answerer:
                 The probability of each label, for each picture.
             question (`str`):
                 The question.
-            leads (`Sequence[str]`, *optional*):
+            prefixes (`Sequence[str]`, *optional*):
                 As in [`~Answerer.answer`].
             history (`Sequence[tuple[str, str]]`, *optional*):
                 Questions and answers before, in place of the description.
@@ -140,9 +142,9 @@ class Answerer:
         if history is not None:
             turns = [history] * len(shares)
         elif not opens_conversation(question):
-            described = self.describe(encodings, shares, leads)
+            described = self.describe(encodings, shares, prefixes)
             turns = [[(conversation_question(), text)] for text in described]
-        texts = self.answer(encodings, question, leads=leads, history=turns)
+        texts = self.answer(encodings, question, prefixes=prefixes, history=turns)
         return [
             restate_clarity(text, clarity_sentence(share, likeliest(share)))
             for text, share in zip(texts, shares, strict=True)
@@ -152,7 +154,7 @@ class Answerer:
         self,
         encodings: EmoLlamaEncodings,
         shares: Sequence[Mapping[str, float]],
-        leads: Sequence[str] | None = None,
+        prefixes: Sequence[str] | None = None,
     ) -> list[str]:
         """Say in a sentence or two what each face shows.
 
@@ -165,7 +167,7 @@ class Answerer:
                 A row a face.
             shares (`Sequence[Mapping[str, float]]`):
                 The probability of each label, for each picture.
-            leads (`Sequence[str]`, *optional*):
+            prefixes (`Sequence[str]`, *optional*):
                 As in [`~Answerer.answer`].
 
         Returns:
@@ -179,7 +181,7 @@ class Answerer:
                 encodings.select(rows),
                 conversation_question(),
                 answer_opening(label),
-                leads=None if leads is None else [leads[i] for i in rows],
+                prefixes=None if prefixes is None else [prefixes[i] for i in rows],
             )
             for i, text in zip(rows, found, strict=True):
                 texts[i] = restate_clarity(text, clarity_sentence(shares[i], label), append=True)
@@ -261,7 +263,7 @@ def render_prompt(
     answer: str | None = None,
     kind: str = "image",
     history: Turns = (),
-    lead: str = "",
+    prefix: str = "",
 ) -> str:
     """Write a question about one picture as the model's prompt.
 
@@ -277,7 +279,7 @@ def render_prompt(
             `"image"` or `"video"`.
         history (`Sequence[tuple[str, str]]`, *optional*):
             Questions and answers before.
-        lead (`str`, *optional*, defaults to `""`):
+        prefix (`str`, *optional*, defaults to `""`):
             A sentence before the first question.
 
     Returns:
@@ -287,7 +289,7 @@ def render_prompt(
     answers = [*(said for _, said in history), *([] if answer is None else [answer])]
     messages: list[dict[str, Any]] = []
     for turn, asked in enumerate(questions):
-        text = plain_text(processor, asked if turn else led(asked, lead))
+        text = plain_text(processor, asked if turn else with_prefix(asked, prefix))
         picture = [] if turn else [{"type": kind}]
         messages.append({"role": "user", "content": [*picture, {"type": "text", "text": text}]})
         if turn < len(answers):

@@ -48,16 +48,16 @@ def check_attributes(model: EmoLlamaForConditionalGeneration) -> None:
         model ([`EmoLlamaForConditionalGeneration`]): The model.
 
     Raises:
-        UsageError: It has no face network that was taught these heads.
+        UsageError: It has no face network with these heads trained.
     """
     face_model = model.model.face_model
     if face_model is None:
         raise UsageError(
             "attributes: this model has no face network to predict them. Leave them off."
         )
-    untaught = {"age", "gender", "race"} & set(face_model.config.untrained_heads)
-    if untaught:
+    untrained = {"age", "gender", "race"} & set(face_model.config.untrained_heads)
+    if untrained:
         raise UsageError(
-            f"attributes: the face network was never taught {', '.join(sorted(untaught))}. Leave "
-            "them off."
+            f"attributes: the face network has no trained head of {', '.join(sorted(untrained))}. "
+            "Leave them off."
         )

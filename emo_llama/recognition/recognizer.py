@@ -271,7 +271,7 @@ class EmotionRecognizer:
     def score(self, encodings: EmoLlamaEncodings, batch_size: int = 32) -> np.ndarray:
         """Score the labels for each row, as [`~EmotionRecognizer.score_labels`] does."""
         with self._lock:
-            return self._scorer.score(encodings, batch_size, self._leads(encodings))
+            return self._scorer.score(encodings, batch_size, self._prefixes(encodings))
 
     def score_labels(
         self,
@@ -283,7 +283,7 @@ class EmotionRecognizer:
 
         Args:
             images (`Sequence[PIL.Image.Image]` or `Sequence[EmoLlamaEncodings]`):
-                Pictures, RGB, or what the encoders have told of each.
+                Pictures, RGB, or their encodings.
             boxes (`Sequence[tuple[float, float, float, float] | None]`, *optional*):
                 The face of each picture, xyxy pixels; without it each whole picture is the face.
             batch_size (`int`, *optional*, defaults to 32):
@@ -329,7 +329,7 @@ class EmotionRecognizer:
         shares = [named_probabilities(self.labels, row) for row in self.score(encodings)]
         ask = self._answerer.answer_about_faces
         with self._lock:
-            return ask(encodings, shares, question, self._leads(encodings), history)[0]
+            return ask(encodings, shares, question, self._prefixes(encodings), history)[0]
 
     def add_texts(
         self,
@@ -351,15 +351,15 @@ class EmotionRecognizer:
             `list[Face]`: The faces with `text`.
         """
         shares = [face.probabilities for face in faces]
-        leads = self._leads(encodings)
+        prefixes = self._prefixes(encodings)
         with self._lock:
             if question:
-                texts = self._answerer.answer_about_faces(encodings, shares, question, leads)
+                texts = self._answerer.answer_about_faces(encodings, shares, question, prefixes)
             else:
-                texts = self._answerer.describe(encodings, shares, leads)
+                texts = self._answerer.describe(encodings, shares, prefixes)
         return [replace(face, text=text) for face, text in zip(faces, texts, strict=True)]
 
-    def _leads(self, encodings: EmoLlamaEncodings) -> list[str] | None:
+    def _prefixes(self, encodings: EmoLlamaEncodings) -> list[str] | None:
         """What stands before the question of each picture; `None` where nothing does."""
         return None if self.attributes == "off" else attribute_sentences(encodings)
 

@@ -57,7 +57,7 @@ class LabelScorer:
         self,
         encodings: EmoLlamaEncodings,
         batch_size: int = 32,
-        leads: Sequence[str] | None = None,
+        prefixes: Sequence[str] | None = None,
     ) -> np.ndarray:
         """Score the labels for each picture.
 
@@ -66,7 +66,7 @@ class LabelScorer:
                 A row a picture.
             batch_size (`int`, *optional*, defaults to 32):
                 Pictures in one pass.
-            leads (`Sequence[str]`, *optional*):
+            prefixes (`Sequence[str]`, *optional*):
                 A sentence for each picture that stands before the question, or an empty one.
 
         Returns:
@@ -78,18 +78,18 @@ class LabelScorer:
         """
         batch_size = max(1, min(batch_size, MAX_ROWS // len(self.labels)))
         scores = np.empty((encodings.num_frames, len(self.labels)))
-        for lead, rows in alike(leads or [""] * len(scores)):
+        for prefix, rows in alike(prefixes or [""] * len(scores)):
             for start in range(0, len(rows), batch_size):
                 part = rows[start : start + batch_size]
-                scores[part] = self._score_batch(encodings.select(part), lead)
+                scores[part] = self._score_batch(encodings.select(part), prefix)
         return scores
 
     @torch.inference_mode()
-    def _score_batch(self, encodings: EmoLlamaEncodings, lead: str) -> np.ndarray:
+    def _score_batch(self, encodings: EmoLlamaEncodings, prefix: str) -> np.ndarray:
         """Prefill the shared prompt, then run every label behind it."""
         prompt = self.prompt
-        if lead:
-            prompt = render_prompt(self.processor, category_question(self.labels), lead=lead)
+        if prefix:
+            prompt = render_prompt(self.processor, category_question(self.labels), prefix=prefix)
         inputs = prepare_inputs(self.processor, prompt, encodings).to(self.model.device)
         batch, labels = encodings.num_frames, len(self.labels)
         prefill = self.model(**inputs, use_cache=True, logits_to_keep=1)

@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from emo_llama.modeling import EmoLlamaEncodings
-from emo_llama.prompts import led
+from emo_llama.prompts import with_prefix
 from emo_llama.training.data.augmentation import AugmentedFaces
 from emo_llama.training.data.feature_cache import FeatureStore
 
@@ -37,7 +37,7 @@ class ShownRows:
     Args:
         change ([`AugmentedFaces`], *optional*): Changes pictures at random.
         store ([`FeatureStore`], *optional*):
-            Where pictures are numbers: what the encoders have told of each.
+            Where pictures are numbers: their encodings.
         views (`int`, *optional*, defaults to 1): The stored views of each, of which one is drawn.
         seed (`int`, *optional*, defaults to 0): Of the draws.
     """
@@ -125,12 +125,17 @@ def with_prefixes(rows: Dataset, prefixes: Sequence[str]) -> Dataset:
         `datasets.Dataset`: The rows.
     """
 
-    def lead(row: dict[str, Any], index: int) -> dict[str, Any]:
+    def prefix(row: dict[str, Any], index: int) -> dict[str, Any]:
         """The row's conversation with its sentence."""
         first, *others = row["messages"]
-        return {"messages": [first | {"content": led(first["content"], prefixes[index])}, *others]}
+        return {
+            "messages": [
+                first | {"content": with_prefix(first["content"], prefixes[index])},
+                *others,
+            ]
+        }
 
-    return rows.map(lead, with_indices=True, load_from_cache_file=False)
+    return rows.map(prefix, with_indices=True, load_from_cache_file=False)
 
 
 class InstructionCollator(DataCollatorForVisionLanguageModeling):

@@ -65,7 +65,7 @@ class FeatureStore(NamedTuple):
     dtypes: dict[str, str]
 
     def read(self, numbers: Sequence[int]) -> EmoLlamaEncodings:
-        """What the encoders have told of some pictures.
+        """The encodings of some pictures.
 
         Args:
             numbers (`Sequence[int]`): Which rows.

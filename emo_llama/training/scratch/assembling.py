@@ -75,7 +75,7 @@ def build_from_scratch(
     stages = face_stages(scratch["face"])
     face = shared / "face"
     if stages[0].backbone is not None and not face.exists():
-        find_model(stages[0].backbone)  # told before the landmarks, which take minutes
+        find_model(stages[0].backbone)  # before the landmarks, which take minutes
     tables = _Tables(data, shared)
     built = _once(
         shared / "ferplus", lambda out: _build_instructions(data, tables.landmarks(), out)
