@@ -154,7 +154,9 @@ def test_prompts_are_the_language_models_own(kind, llms, towers, tmp_path):
 
 
 @pytest.mark.parametrize("kind", TOWERS)
-@pytest.mark.parametrize("compress", ["mean", "grid:2", "all"])
+@pytest.mark.parametrize(
+    "compress", ["mean", *(pytest.param(c, marks=pytest.mark.slow) for c in ("grid:2", "all"))]
+)
 def test_any_tower(kind, compress, llms, towers, tmp_path, capsys):
     out = tmp_path / "out"
     assert init(llms["qwen3"], towers[kind], out, "--compress", compress) == 0
@@ -229,6 +231,7 @@ def test_a_backbone_of_transformers_becomes_a_face_network(llms, towers, tmp_pat
     assert torch.isfinite(model(**inputs).logits).all()
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_folder(llms, towers, face, tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         words = ["--face", face, "--seed", seed]

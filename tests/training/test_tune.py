@@ -116,6 +116,7 @@ def test_a_run_killed_behind_its_last_step_makes_no_further_one(recipe, tmp_path
     assert [path.name for path in checkpoints.glob("checkpoint-*")] == ["checkpoint-1"]
 
 
+@pytest.mark.slow
 def test_scores_before_and_after_stand_side_by_side(recipe, capsys):
     assert main(["train", "--config", str(recipe(max_steps=1))]) == 0
     out = capsys.readouterr().out
@@ -190,6 +191,7 @@ def test_a_second_run_on_one_work_folder_is_refused(recipe, tmp_path, capsys):
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.slow
 def test_the_data_are_opened_once(recipe, monkeypatch):
     opened = []
 

@@ -268,6 +268,7 @@ def test_mixed_faces_keep_the_stronger_ones_targets():
     assert torch.equal(mix(images, votes, 0.0)[0], images)
 
 
+@pytest.mark.slow
 def test_a_further_stage_may_add_the_pooled_map(tmp_path):
     """What the network knew stays; the way from the pooled map is fresh and is trained."""
     train = face_table(32)
