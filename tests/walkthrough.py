@@ -8,8 +8,10 @@ folder of photos and one of pictures in two classes. Commands in blocks that a d
 """
 
 import argparse
+import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -73,6 +75,9 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess:
         program, *rest = shlex.split(command)
         cli = [sys.executable, "-m", "emo_llama.cli"]
         words = [*cli, *rest] if program == "emo-llama" else [program, *rest]
+    # Programs of packages (`trl`, `hf`) lie beside the interpreter, whose environment may be inactive.
+    places = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
+    words[0] = shutil.which(words[0], path=places) or words[0]
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=600)
 
 
