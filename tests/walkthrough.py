@@ -75,7 +75,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess:
         program, *rest = shlex.split(command)
         cli = [sys.executable, "-m", "emo_llama.cli"]
         words = [*cli, *rest] if program == "emo-llama" else [program, *rest]
-    # Programs of packages (`trl`, `hf`) lie beside the interpreter, whose environment may be inactive.
+    # Programs of packages lie beside the interpreter, whose environment may be inactive.
     places = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     words[0] = shutil.which(words[0], path=places) or words[0]
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=600)

@@ -339,8 +339,8 @@ def many(photos: Path, folder: Path, count: int) -> Path:
     return folder
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> object:
-    """What a condition gives as soon as it is true."""
+def wait_for(condition: Callable[[], object], seconds: float = 180.0) -> object:
+    """What a condition gives as soon as it is true; a busy machine starts workers slowly."""
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end
