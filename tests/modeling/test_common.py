@@ -91,3 +91,9 @@ class EmoLlamaCommonTest(common.ModelTesterMixin, unittest.TestCase):
     )
     def test_generation_tester_mixin_inheritance(self):
         pass
+
+    @unittest.skip(
+        "either name of the cache is taken, on every version, and neither is called deprecated"
+    )
+    def test_bc_cache_name_forward(self):
+        pass
