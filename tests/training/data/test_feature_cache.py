@@ -20,6 +20,7 @@ from emo_llama.recognition.recognizer import EmotionRecognizer
 from emo_llama.testing import tiny_model, tiny_processor
 from emo_llama.training.data import feature_cache
 from emo_llama.training.data.augmentation import AugmentedFaces
+from emo_llama.training.data.collator import InstructionCollator, ShownRows
 from emo_llama.training.data.feature_cache import store_features
 from emo_llama.training.data.instructions import InstructionData
 from emo_llama.training.data.pictures import number_pictures
@@ -171,6 +172,23 @@ def test_two_runs_beside_each_other_share_one_folder(parts, tmp_path, monkeypatc
         assert torch.equal(first.read(every)[name], second.read(every)[name])
     assert len(calls) == 2 * -(-len(every) // feature_cache.BATCH)
     assert not list(tmp_path.glob("*.part"))
+
+
+def test_batches_hold_stored_rows_as_plain_tensors(parts, ferplus_build, tmp_path):
+    """Loaders pin and move dictionaries of tensors; a clip's rows stand apart from stills'."""
+    model, processor, pictures = parts
+    store = store_features(model, processor, pictures, tmp_path)
+    numbered, _ = number_pictures(InstructionData(ferplus_build[0]).rows(1.0, 0), 1, None)
+    still, clip = numbered[0], numbered[1] | {"images": [2, 0, 1]}
+    shown = ShownRows(store=store)({name: [still[name], clip[name]] for name in still})
+    rows = [{name: column[row] for name, column in shown.items()} for row in range(2)]
+    batch = InstructionCollator(processor=processor, assistant_only_loss=True)(rows)
+    for name, numbers in (("encodings", still["images"]), ("encodings_videos", [2, 0, 1])):
+        assert type(batch[name]) is dict
+        for field, value in store.read(numbers).items():
+            assert torch.equal(batch[name][field], value)
+    assert batch["frame_counts"].tolist() == [3]
+    assert not [name for name in batch if "pixel" in name]
 
 
 def test_pictures_are_numbered_alike_in_any_order(ferplus_build):
