@@ -417,6 +417,28 @@ class EmoLlamaProcessor(ProcessorMixin):
         before, marker, answer = text.rpartition(self.assistant_marker)
         return before + marker + (answer.removeprefix(" ") if marker else answer)
 
+    def save_pretrained(self, save_directory: Any, push_to_hub: bool = False, **kwargs: Any) -> Any:
+        """Save the processor; the files depend on its settings alone, not on how it was called.
+
+        A fast tokenizer keeps the padding and truncation of its last call, and would save them.
+
+        Args:
+            save_directory (`str` or `PathLike`):
+                Where to.
+            push_to_hub (`bool`, *optional*, defaults to `False`):
+                Whether to upload it.
+            kwargs (`dict`, *optional*):
+                As in every processor.
+
+        Returns:
+            `list[str]`: The files.
+        """
+        for tokenizer in (self.tokenizer, self.qformer_tokenizer):
+            if tokenizer.is_fast:
+                tokenizer.backend_tokenizer.no_padding()
+                tokenizer.backend_tokenizer.no_truncation()
+        return super().save_pretrained(save_directory, push_to_hub, **kwargs)
+
     def replace_image_token(self, image_inputs: dict, image_idx: int, **kwargs: Any) -> str:
         """The placeholder once for every visual token of one image."""
         return self.image_token * self.num_tokens_per_frame + self.placeholder_suffix

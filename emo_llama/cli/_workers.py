@@ -1,6 +1,7 @@
 """What `emo-llama predict` does with one input, here or in worker processes."""
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -183,10 +184,14 @@ _loaded: dict[str, Any] = {}  # what a worker process loaded once; empty in the 
 def _start(job: Job, threads: int) -> None:
     """Load one recognizer a process."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # Ctrl-C reaches every process of the terminal; one that loads would end in a traceback, and the
+    # parent ends it anyway.
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 
     torch.set_num_threads(threads)
     _loaded.update(recognizer=load(job), job=job)
+    signal.signal(signal.SIGINT, handler)
 
 
 def _end_with_parent() -> None:

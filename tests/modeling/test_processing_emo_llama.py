@@ -573,3 +573,19 @@ def test_encodings_take_the_place_of_pictures():
     assert int((clip["input_ids"] == processor.video_token_id).sum()) == 2 * 4
     with pytest.raises(ValueError, match="prompts hold 1 <image>, and 2 came encoded"):
         processor(images=seen, text=prompts[:1])
+
+
+def test_what_is_saved_does_not_depend_on_earlier_calls(picture, tmp_path):
+    """A training that was resumed saves the files of one that was not."""
+    processor = tiny_processor()
+    processor.save_pretrained(tmp_path / "fresh")
+    content = [{"type": "image", "image": picture}, {"type": "text", "text": "Who?"}]
+    conversations = [[{"role": "user", "content": content * times}] for times in (1, 2)]
+    processor.apply_chat_template(
+        conversations, tokenize=True, return_dict=True, return_tensors="pt", padding=True
+    )
+    processor.save_pretrained(tmp_path / "used")
+    files = sorted(p.relative_to(tmp_path / "fresh") for p in (tmp_path / "fresh").rglob("*.json"))
+    assert len(files) >= 4
+    for name in files:
+        assert (tmp_path / "used" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
