@@ -12,6 +12,8 @@ PYTHON ?= $(shell for limit in 13 99; do for p in python3 python3.11 python3.12;
 BIN := $(VENV)/bin
 RECIPE ?= recipes/tiny.yaml
 OUTPUTS ?= outputs
+# Seconds of processor time that a test which is not marked slow may take.
+CPU_LIMIT ?= 2
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.cfg pyproject.toml constraints.txt requirements-dev.txt
 
@@ -44,7 +46,7 @@ demo: $(VENV)/.demo-stamp
 	@$(BIN)/emo-llama predict emo_llama/assets/portrait.jpg --overlay $(OUTPUTS)/demo
 
 # Two processes, each of which takes tests from the other once it has none left.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --cpu-limit 2
+PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal --cpu-limit $(CPU_LIMIT)
 
 test: $(VENV)/.dev-stamp
 	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
