@@ -10,6 +10,7 @@ from typing import Any
 
 import datasets
 import pytest
+from transformers.utils import logging
 
 from emo_llama.dataset_builders.synthetic import draw_face
 
@@ -42,6 +43,15 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
         patch.setenv("HF_DATASETS_CACHE", folder)
         yield
+
+
+@pytest.fixture(autouse=True)
+def own_messages() -> Iterator[None]:
+    """What a command silences in this process is as loud as before in the next test."""
+    verbosity, has_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    yield
+    logging.set_verbosity(verbosity)
+    (logging.enable_progress_bar if has_bars else logging.disable_progress_bar)()
 
 
 def votes_for(expression: str, count: int = 9, second: str = "neutral") -> list[int]:
