@@ -23,6 +23,7 @@ VERBS = {
     "eval": ("emo_llama.cli.eval", "score a built split with the official metrics"),
     "init": ("emo_llama.cli.init", "compose a new model from a language model and a tower"),
     "convert": ("emo_llama.cli.convert", "turn reference checkpoints into this format"),
+    "space": ("emo_llama.cli.space", "serve the Gradio Space on this machine"),
     "export": ("emo_llama.cli.export", "write the complete Hub folder of a model"),
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FILES = sorted(
     path
-    for folder in ("emo_llama", "modeling", "dataset_builders")
+    for folder in ("emo_llama", "modeling", "dataset_builders", "space")
     for path in (ROOT / folder).rglob("*.py")
 )
 MAX_BODY = 40

@@ -1,0 +1,33 @@
+"""What a visitor has chosen to talk about: it goes from the tabs Photo and Clip to the tab Chat."""
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from emo_llama.faces import Detection
+from emo_llama.records import Face
+
+__all__ = ["Chosen"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One face of a picture, or one clip; nothing at first.
+
+    It lives in the session of one visitor and nowhere else.
+
+    Attributes:
+        image (`PIL.Image.Image`, *optional*):
+            The picture, RGB, as displayed.
+        detection ([`~emo_llama.faces.Detection`], *optional*):
+            The face in it; without, the whole picture is the face.
+        face ([`~emo_llama.records.Face`], *optional*):
+            What was recognised in that face.
+        video (`str`, *optional*):
+            The path of the clip, in place of a picture.
+    """
+
+    image: Image.Image | None = None
+    detection: Detection | None = None
+    face: Face | None = None
+    video: str | None = None
