@@ -23,6 +23,7 @@ __all__ = [
     "with_prefix",
     "opens_conversation",
     "restate_clarity",
+    "settled",
 ]
 
 CATEGORY_VARIANTS = (
@@ -57,6 +58,16 @@ RUNNER_UP = 0.2
 
 _CLARITY = re.compile(
     r" *\b(the expression is (?:not very )?clear|it could also be seen as [^.:]+)\.", re.IGNORECASE
+)
+_SEEN_AS = "it could also be seen as "
+_BEGINNINGS = [
+    text[:end]
+    for text in ("the expression is clear", "the expression is not very clear", _SEEN_AS)
+    for end in range(1, len(text) + 1)
+]
+# Half a character comes out of a tokenizer as U+FFFD.
+_UNSETTLED = re.compile(
+    rf"[\s\ufffd]*(?:\b(?:{'|'.join(_BEGINNINGS)}|{_SEEN_AS}[^.:]+))?$", re.IGNORECASE
 )
 
 
@@ -173,6 +184,31 @@ def restate_clarity(text: str, sentence: str, append: bool = False) -> str:
     before = text[: found.start()]
     after = _CLARITY.sub("", text[found.end() :])
     return f"{before}{' ' * bool(before)}{sentence}{after}"
+
+
+def settled(text: str) -> str:
+    """The part of an unfinished answer that stays, whatever follows.
+
+    Args:
+        text (`str`):
+            The answer so far.
+
+    Returns:
+        `str`: Its beginning, without what may become a sentence on how clear the expression is:
+        [`restate_clarity`] would put another in its place.
+
+    Example:
+
+    ```python
+    >>> from emo_llama.prompts import settled
+
+    >>> settled("The mouth is open. The expression is")
+    'The mouth is open.'
+    ```
+    """
+    complete = max((found.end() for found in _CLARITY.finditer(text)), default=0)
+    found = _UNSETTLED.search(text, complete)
+    return text if found is None else text[: found.start()]
 
 
 def opens_conversation(question: str) -> bool:

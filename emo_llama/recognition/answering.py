@@ -1,17 +1,15 @@
-"""Asks the model questions about pictures and reads its answers.
+"""Asks the model questions about pictures and clips, and reads its answers.
 
-Writes the prompt of one question about one picture, prepares it for a batch of pictures, and
-generates. Everything that reaches the model at inference, label scoring too, is prepared here.
+Which turns stand before a question, and what an answer must agree with, is decided here; how they
+are written for the model in `rendering`.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from PIL import Image
 
-from emo_llama.boxes import Box
-from emo_llama.errors import UsageError
 from emo_llama.modeling import (
     EmoLlamaEncodings,
     EmoLlamaForConditionalGeneration,
@@ -23,15 +21,9 @@ from emo_llama.prompts import (
     conversation_question,
     opens_conversation,
     restate_clarity,
-    with_prefix,
 )
-
-Turns = Sequence[tuple[str, str]]
-"""Questions and their answers, in order."""
-
-Key = TypeVar("Key", bound=Hashable)
-
-MAX_CHARACTERS = 4_000  # of a question
+from emo_llama.recognition.rendering import Turns, alike, prepare_inputs, render_prompt
+from emo_llama.recognition.streaming import AnswerStream
 
 
 class Answerer:
@@ -64,6 +56,7 @@ class Answerer:
         batch_size: int = 32,
         prefixes: Sequence[str] | None = None,
         history: Sequence[Turns] | None = None,
+        **options: Any,
     ) -> list[str]:
         """Answer one question about each of many pictures.
 
@@ -80,6 +73,8 @@ class Answerer:
                 A sentence for each picture that stands before the first question, or an empty one.
             history (`Sequence[Sequence[tuple[str, str]]]`, *optional*):
                 For each picture the questions and answers before.
+            options (`dict`, *optional*):
+                Of `generate`.
 
         Returns:
             `list[str]`: The answers, with their opening.
@@ -92,7 +87,7 @@ class Answerer:
             for start in range(0, len(rows), batch_size):
                 part = rows[start : start + batch_size]
                 inputs = prepare_inputs(self.processor, prompt, encodings.select(part))
-                texts = self._generate(inputs, kept)
+                texts = self._generate(inputs, kept, **options)
                 for i, text in zip(part, texts, strict=True):
                     answers[i] = text
         return answers
@@ -116,6 +111,7 @@ class Answerer:
         question: str,
         prefixes: Sequence[str] | None = None,
         history: Turns | None = None,
+        stream: AnswerStream | None = None,
     ) -> list[str]:
         """Answer somebody's question about each face, as training asks such questions.
 
@@ -133,28 +129,32 @@ class Answerer:
             prefixes (`Sequence[str]`, *optional*):
                 As in [`~Answerer.answer`].
             history (`Sequence[tuple[str, str]]`, *optional*):
-                Questions and answers before, in place of the description.
+                Questions and answers before, in place of the description; where there are more
+                than the model can read, those behind the first are left out.
+            stream ([`AnswerStream`], *optional*):
+                Gets the answer about a single face as it is written.
 
         Returns:
             `list[str]`: The answers.
         """
         turns: list[Turns] | None = None
         if history is not None:
-            turns = [history] * len(shares)
+            turns = [self._recent(question, history)] * len(shares)
         elif not opens_conversation(question):
-            described = self.describe(encodings, shares, prefixes)
+            options = stream.silent_options() if stream else {}
+            described = self.describe(encodings, shares, prefixes, **options)
             turns = [[(conversation_question(), text)] for text in described]
-        texts = self.answer(encodings, question, prefixes=prefixes, history=turns)
-        return [
-            restate_clarity(text, clarity_sentence(share, likeliest(share)))
-            for text, share in zip(texts, shares, strict=True)
-        ]
+        sentences = [clarity_sentence(share, likeliest(share)) for share in shares]
+        options = stream.options(self._read, sentences[0]) if stream else {}
+        texts = self.answer(encodings, question, prefixes=prefixes, history=turns, **options)
+        return list(map(restate_clarity, texts, sentences))
 
     def describe(
         self,
         encodings: EmoLlamaEncodings,
         shares: Sequence[Mapping[str, float]],
         prefixes: Sequence[str] | None = None,
+        **options: Any,
     ) -> list[str]:
         """Say in a sentence or two what each face shows.
 
@@ -169,6 +169,8 @@ class Answerer:
                 The probability of each label, for each picture.
             prefixes (`Sequence[str]`, *optional*):
                 As in [`~Answerer.answer`].
+            options (`dict`, *optional*):
+                Of `generate`.
 
         Returns:
             `list[str]`: The sentences.
@@ -182,47 +184,95 @@ class Answerer:
                 conversation_question(),
                 answer_opening(label),
                 prefixes=None if prefixes is None else [prefixes[i] for i in rows],
+                **options,
             )
             for i, text in zip(rows, found, strict=True):
                 texts[i] = restate_clarity(text, clarity_sentence(shares[i], label), append=True)
         return texts
 
-    def answer_clip(
-        self, encodings: EmoLlamaEncodings, question: str, history: Turns | None = None
+    def answer_about_clip(
+        self,
+        encodings: EmoLlamaEncodings,
+        shares: Mapping[str, float],
+        question: str,
+        history: Turns | None = None,
+        stream: AnswerStream | None = None,
     ) -> str:
         """Answer a question about one video.
 
         Args:
             encodings ([`~emo_llama.modeling.EmoLlamaEncodings`]):
                 A row for each of its sampled frames.
+            shares (`Mapping[str, float]`):
+                The probability of each label, over the frames; what the answer says of how clear
+                the expression is follows them.
             question (`str`):
                 The question.
             history (`Sequence[tuple[str, str]]`, *optional*):
                 Questions and answers before; the model's own description by default, where the
                 question does not ask for the expression itself.
+            stream ([`AnswerStream`], *optional*):
+                Gets the answer as it is written.
 
         Returns:
             `str`: The answer.
         """
-        if history is None and not opens_conversation(question):
+        frames = encodings.num_frames
+        if history is not None:
+            history = self._recent(question, history, "video", frames)
+        elif not opens_conversation(question):
             first = conversation_question("video")
-            history = [(first, self.answer_clip(encodings, first))]
-        prompt = render_prompt(self.processor, question, kind="video", history=history or ())
+            options = stream.silent_options() if stream else {}
+            history = [(first, self._answer_clip(encodings, first, (), **options))]
+        sentence = clarity_sentence(shares, likeliest(shares))
+        options = stream.options(self._read, sentence) if stream else {}
+        text = self._answer_clip(encodings, question, history or (), **options)
+        return restate_clarity(text, sentence)
+
+    def _answer_clip(
+        self, encodings: EmoLlamaEncodings, question: str, history: Turns, **options: Any
+    ) -> str:
+        """What the model itself answers about a video."""
+        prompt = render_prompt(self.processor, question, kind="video", history=history)
         inputs = self.processor(
             videos=[encodings],
             text=[prompt],
             add_special_tokens=False,
             return_tensors="pt",
         )
-        return self._generate(inputs)[0]
+        return self._generate(inputs, **options)[0]
+
+    def _recent(
+        self, question: str, turns: Turns, kind: str = "image", num_frames: int = 1
+    ) -> Turns:
+        """The turns that the model can read beside a question: the first, and the last ones.
+
+        Behind the first stands the picture, and it describes the face.
+        """
+        pictures = num_frames * self.processor.num_tokens_per_frame
+        longest = self.model.config.get_text_config().max_position_embeddings
+        room = longest - self.max_new_tokens - pictures
+
+        def fits(left_out: int) -> bool:
+            kept = [*turns[:1], *turns[1 + left_out :]]
+            prompt = render_prompt(self.processor, question, kind=kind, history=kept)
+            return self._num_tokens(prompt) <= room
+
+        most = max(len(turns) - 1, 0)
+        return [*turns[:1], *turns[1 + bisect_left(range(most), True, key=fits) :]]
 
     @torch.inference_mode()
-    def _generate(self, inputs: Any, kept: int = 0) -> list[str]:
+    def _generate(self, inputs: Any, kept: int = 0, **options: Any) -> list[str]:
         """Generate and decode what is new, and the `kept` tokens of the prompt before it."""
         inputs = inputs.to(self.model.device)
-        ids = self.model.generate(**inputs, max_new_tokens=self.max_new_tokens, do_sample=False)
+        options |= {"max_new_tokens": self.max_new_tokens, "do_sample": False}
+        ids = self.model.generate(**inputs, **options)
         new = ids[:, inputs["input_ids"].shape[1] - kept :]
-        return [text.strip() for text in self.processor.batch_decode(new, skip_special_tokens=True)]
+        return list(map(self._read, new))
+
+    def _read(self, ids: Sequence[int] | torch.Tensor) -> str:
+        """The text of new tokens."""
+        return self.processor.decode(ids, skip_special_tokens=True).strip()
 
     def _num_tokens(self, text: str) -> int:
         return len(self.processor.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -239,125 +289,3 @@ def likeliest(shares: Mapping[str, float]) -> str:
         `str`: The label; the first of several.
     """
     return max(shares, key=shares.__getitem__)
-
-
-def alike(keys: Sequence[Key]) -> Iterator[tuple[Key, list[int]]]:
-    """Groups pictures whose prompts are the same, so that no row of a batch is padded.
-
-    Args:
-        keys (`Sequence[Hashable]`):
-            What decides the prompt of each picture.
-
-    Yields:
-        `tuple[Hashable, list[int]]`: A key and the pictures that have it.
-    """
-    groups: dict[Key, list[int]] = {}
-    for index, key in enumerate(keys):
-        groups.setdefault(key, []).append(index)
-    yield from groups.items()
-
-
-def render_prompt(
-    processor: EmoLlamaProcessor,
-    question: str,
-    answer: str | None = None,
-    kind: str = "image",
-    history: Turns = (),
-    prefix: str = "",
-) -> str:
-    """Write a question about one picture as the model's prompt.
-
-    Args:
-        processor ([`~emo_llama.modeling.EmoLlamaProcessor`]):
-            Gives the chat template.
-        question (`str`):
-            The question.
-        answer (`str`, *optional*):
-            The answer to append with its end token. Without it the prompt ends where the answer
-            begins.
-        kind (`str`, *optional*, defaults to `"image"`):
-            `"image"` or `"video"`.
-        history (`Sequence[tuple[str, str]]`, *optional*):
-            Questions and answers before.
-        prefix (`str`, *optional*, defaults to `""`):
-            A sentence before the first question.
-
-    Returns:
-        `str`: The text, with one placeholder.
-    """
-    questions = [*(asked for asked, _ in history), question]
-    answers = [*(said for _, said in history), *([] if answer is None else [answer])]
-    messages: list[dict[str, Any]] = []
-    for turn, asked in enumerate(questions):
-        text = plain_text(processor, asked if turn else with_prefix(asked, prefix))
-        picture = [] if turn else [{"type": kind}]
-        messages.append({"role": "user", "content": [*picture, {"type": "text", "text": text}]})
-        if turn < len(answers):
-            said = plain_text(processor, answers[turn])
-            messages.append({"role": "assistant", "content": said})
-    return processor.apply_chat_template(
-        messages, add_generation_prompt=answer is None, tokenize=False
-    )
-
-
-def plain_text(processor: EmoLlamaProcessor, text: str) -> str:
-    """What somebody typed, without placeholders: nobody can add a picture that is not there.
-
-    Args:
-        processor ([`~emo_llama.modeling.EmoLlamaProcessor`]):
-            Owns the placeholders.
-        text (`str`):
-            A question, or an answer of an earlier turn.
-
-    Returns:
-        `str`: The text; what is no Unicode, as bytes of another encoding on the command line, is
-        replaced by question marks.
-
-    Raises:
-        UsageError: It is too long, or the tokenizer reads a placeholder in other characters.
-    """
-    if len(text) > MAX_CHARACTERS:
-        raise UsageError(
-            f"Expected a question of up to {MAX_CHARACTERS:,} characters, got {len(text):,}."
-        )
-    text = text.encode(errors="replace").decode()  # lone surrogates
-    tokens = (processor.image_token, processor.video_token)
-    while any(token in text for token in tokens):  # one that is taken out may join two halves
-        for token in tokens:
-            text = text.replace(token, "")
-    ids = processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-    if {processor.image_token_id, processor.video_token_id} & set(ids):
-        raise UsageError(f"The question holds a placeholder of the model, {tokens}. Leave it out.")
-    return text
-
-
-def prepare_inputs(
-    processor: EmoLlamaProcessor,
-    prompt: str,
-    images: EmoLlamaEncodings | Sequence[Image.Image],
-    boxes: Sequence[Box | None] | None = None,
-) -> Any:
-    """Prepare one prompt for many pictures.
-
-    Args:
-        processor ([`~emo_llama.modeling.EmoLlamaProcessor`]):
-            The processor.
-        prompt (`str`):
-            A prompt with one image placeholder.
-        images ([`~emo_llama.modeling.EmoLlamaEncodings`] or `Sequence[PIL.Image.Image]`):
-            The pictures, as a rule encoded.
-        boxes (`Sequence[tuple[float, float, float, float] | None]`, *optional*):
-            The face of each picture that is not encoded; without it the whole picture is the face.
-
-    Returns:
-        `BatchFeature`: Tensors for the model. All rows have the same length, so none is padded.
-    """
-    pictures = images if isinstance(images, EmoLlamaEncodings) else list(images)
-    count = pictures.num_frames if isinstance(pictures, EmoLlamaEncodings) else len(pictures)
-    return processor(
-        images=pictures,
-        text=[prompt] * count,
-        face_boxes=None if boxes is None else list(boxes),
-        add_special_tokens=False,  # the template writes them
-        return_tensors="pt",
-    )

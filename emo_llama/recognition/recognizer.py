@@ -27,17 +27,18 @@ from emo_llama.modeling import (
     EmoLlamaProcessor,
 )
 from emo_llama.recognition.answering import Answerer
+from emo_llama.recognition.asking import AskingMixin
 from emo_llama.recognition.attributes import attribute_sentences, check_attributes
 from emo_llama.recognition.encoding import encode_pictures
 from emo_llama.recognition.landmarks import place_landmarks
 from emo_llama.recognition.scoring import LabelScorer
 from emo_llama.recognition.tracking import FACES_AT_ONCE
-from emo_llama.recognition.videos import ask_about_video, video_faces
+from emo_llama.recognition.videos import video_faces
 from emo_llama.records import Face, Result, error_record, named_probabilities
 from emo_llama.sources import Source
 
 
-class EmotionRecognizer:
+class EmotionRecognizer(AskingMixin):
     """Names and explains the expression of every face in images and videos.
 
     Use [`~EmotionRecognizer.from_pretrained`] to make one. Several threads may share it: they take
@@ -299,79 +300,9 @@ class EmotionRecognizer:
             scores[part] = self.score(encodings, batch_size)
         return scores
 
-    def ask(
-        self, source: Source, question: str, history: Sequence[tuple[str, str]] | None = None
-    ) -> str:
-        """Answer a question about the largest face of an image, or about a video.
-
-        Args:
-            source ([`Source`]):
-                An image, or the path of a video.
-            question (`str`):
-                The question.
-            history (`Sequence[tuple[str, str]]`, *optional*):
-                Questions and answers before. By default a question that does not ask for the
-                expression itself is asked behind the model's own description of the face, as in
-                training.
-
-        Returns:
-            `str`: The model's answer. What it says of how clear the expression is states the
-            spread of the probabilities.
-
-        Raises:
-            EmoLlamaError: The input cannot be read.
-        """
-        if isinstance(source, (str, os.PathLike)) and media_kind(source) == "video":
-            return ask_about_video(self, source, question, history)
-        image, _ = read_reduced_image(source)
-        found = self.find_faces(image)
-        encodings, _ = self.encode([image], [found[0].crop if found else None])
-        shares = [named_probabilities(self.labels, row) for row in self.score(encodings)]
-        ask = self._answerer.answer_about_faces
-        with self._lock:
-            return ask(encodings, shares, question, self._prefixes(encodings), history)[0]
-
-    def add_texts(
-        self,
-        faces: list[Face],
-        encodings: EmoLlamaEncodings,
-        question: str | None = None,
-    ) -> list[Face]:
-        """Add the answers to the caller's question, or else the usual sentences.
-
-        Args:
-            faces (`list[Face]`):
-                Scored faces.
-            encodings ([`~emo_llama.modeling.EmoLlamaEncodings`]):
-                A row for each.
-            question (`str`, *optional*):
-                The question.
-
-        Returns:
-            `list[Face]`: The faces with `text`.
-        """
-        shares = [face.probabilities for face in faces]
-        prefixes = self._prefixes(encodings)
-        with self._lock:
-            if question:
-                texts = self._answerer.answer_about_faces(encodings, shares, question, prefixes)
-            else:
-                texts = self._answerer.describe(encodings, shares, prefixes)
-        return [replace(face, text=text) for face, text in zip(faces, texts, strict=True)]
-
     def _prefixes(self, encodings: EmoLlamaEncodings) -> list[str] | None:
         """What stands before the question of each picture; `None` where nothing does."""
         return None if self.attributes == "off" else attribute_sentences(encodings)
-
-    def answer_clip(
-        self,
-        encodings: EmoLlamaEncodings,
-        question: str,
-        history: Sequence[tuple[str, str]] | None = None,
-    ) -> str:
-        """Answer a question about the frames of a clip, as [`Answerer.answer_clip`] does."""
-        with self._lock:
-            return self._answerer.answer_clip(encodings, question, history)
 
     def face(self, detection: Detection, row: np.ndarray) -> Face:
         """Make the record of one face.

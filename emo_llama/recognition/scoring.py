@@ -17,7 +17,7 @@ from emo_llama.modeling import (
     EmoLlamaProcessor,
 )
 from emo_llama.prompts import category_question
-from emo_llama.recognition.answering import alike, prepare_inputs, render_prompt
+from emo_llama.recognition.rendering import alike, prepare_inputs, render_prompt
 
 MAX_ROWS = 2048  # labels times pictures that run as one batch
 

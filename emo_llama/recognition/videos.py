@@ -1,9 +1,8 @@
-"""What a recognizer does with a video: it follows each person, or answers about the whole clip.
+"""What a recognizer does with a video: it follows each person.
 
 Who is who, and what is kept of each frame, is the tracker's business.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -15,12 +14,10 @@ from emo_llama.boxes import Box
 from emo_llama.faces import Detection
 from emo_llama.media import read_video
 from emo_llama.modeling import EmoLlamaEncodings, EmoLlamaProcessor
-from emo_llama.prompts import clarity_sentence, restate_clarity
-from emo_llama.recognition.answering import likeliest
-from emo_llama.recognition.tracking import TrackedPerson, chunks, follow_people
+from emo_llama.recognition.tracking import TrackedPerson, follow_people
 from emo_llama.records import Face, FrameFace, named_probabilities
 
-__all__ = ["ask_about_video", "video_faces"]
+__all__ = ["video_faces"]
 
 
 class _Recognizer(Protocol):
@@ -41,12 +38,6 @@ class _Recognizer(Protocol):
         encodings: EmoLlamaEncodings,
         question: str | None,
     ) -> list[Face]: ...
-    def answer_clip(
-        self,
-        encodings: EmoLlamaEncodings,
-        question: str,
-        history: Sequence[tuple[str, str]] | None,
-    ) -> str: ...
 
 
 def video_faces(
@@ -85,48 +76,6 @@ def video_faces(
         for person, face in zip(found.values(), faces, strict=True)
     ]
     return recognizer.add_texts(faces, EmoLlamaEncodings.cat(views), question)
-
-
-def ask_about_video(
-    recognizer: _Recognizer,
-    path: str | os.PathLike,
-    question: str,
-    history: Sequence[tuple[str, str]] | None = None,
-) -> str:
-    """Answer a question about the largest face of each frame of a whole clip.
-
-    Args:
-        recognizer ([`EmotionRecognizer`]):
-            Finds and scores faces, and answers.
-        path (`str` or `PathLike`):
-            The video.
-        question (`str`):
-            The question.
-        history (`Sequence[tuple[str, str]]`, *optional*):
-            Questions and answers before.
-
-    Returns:
-        `str`: The answer; how clear it calls the expression follows the mean over the frames.
-
-    Raises:
-        EmoLlamaError: The video cannot be read.
-    """
-    processor = recognizer.processor
-    # A tower that sees whole pictures sees frames cropped, where pictures are padded.
-    is_alike = processor.image_processor.vision_input == "face"
-    clip, rows = [], []
-    for chunk in chunks(read_video(path, processor.video_fps, processor.max_frames)):
-        images = [frame.image for frame in chunk]
-        found = [recognizer.find_faces(image) for image in images]
-        boxes = [faces[0].crop if faces else None for faces in found]
-        encodings, _ = recognizer.encode(images, boxes, do_pad=False)
-        clip.append(encodings)
-        stills = encodings if is_alike else recognizer.encode(images, boxes)[0]
-        rows.append(recognizer.score(stills))
-    text = recognizer.answer_clip(EmoLlamaEncodings.cat(clip), question, history)
-    mean = np.concatenate(rows).mean(axis=0)
-    shares = named_probabilities(recognizer.labels, mean)
-    return restate_clarity(text, clarity_sentence(shares, likeliest(shares)))
 
 
 def _tracked_face(recognizer: _Recognizer, number: int, person: TrackedPerson) -> Face:

@@ -20,9 +20,9 @@ from emo_llama.media import read_image
 from emo_llama.modeling import EmoLlamaForConditionalGeneration, EmoLlamaProcessor
 from emo_llama.prompts import category_question
 from emo_llama.recognition import scoring
-from emo_llama.recognition.answering import prepare_inputs, render_prompt
 from emo_llama.recognition.encoding import encode_pictures
 from emo_llama.recognition.landmarks import place_landmarks
+from emo_llama.recognition.rendering import prepare_inputs, render_prompt
 from emo_llama.recognition.scoring import LabelScorer
 from emo_llama.testing import tiny_config, tiny_model, tiny_processor
 
