@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import IO, Any
 
 import numpy as np
@@ -66,6 +66,27 @@ class VideoFrame:
 
     time: float
     image: Image.Image
+
+
+@dataclass(frozen=True)
+class VideoMeasures:
+    """How much there is to decode in a video.
+
+    Attributes:
+        seconds (`float`):
+            How long it is, by its packets: headers lack the duration or lie about it.
+        frames (`int`):
+            How many packets its video stream has, of which each holds a frame.
+        width (`int`):
+            Pixels, before any turning.
+        height (`int`):
+            Pixels, before any turning.
+    """
+
+    seconds: float
+    frames: int
+    width: int
+    height: int
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -144,12 +165,8 @@ def sample_video(
         ValueError: The file is no video, is broken from the start, or takes too long to decode.
     """
     options = {"fps": fps, "max_frames": max_frames, "max_side": MAX_VIDEO_SIDE}
-    limits = {"seconds": MAX_FRAME_SECONDS, "memory": MEMORY_LIMIT}
-    # -P keeps the script's own folder off the child's import path.
-    command = [sys.executable, "-P", _SCRIPT, json.dumps([options, limits])]
-    file.seek(0)
     with tempfile.TemporaryFile() as complaints:
-        child = subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=complaints)
+        child = _start_decoder(file, options, complaints)
         last = None
         try:
             while frame := _next_frame(child):
@@ -163,6 +180,40 @@ def sample_video(
             raise ValueError(f"{name}: {_complaint(complaints, status)}")
         if status != 0:
             logger.warning(f"{name}: broken after {last.time:.1f} s; the rest is left out.")
+
+
+def measure_video(file: IO[bytes], name: str) -> VideoMeasures:
+    """Measure a video without decoding it, in a child process.
+
+    Args:
+        file (`IO[bytes]`):
+            The opened file, of the operating system: it needs a file number.
+        name (`str`):
+            What messages call it.
+
+    Returns:
+        [`VideoMeasures`]: Its length and size.
+
+    Raises:
+        ValueError: The file is no video, or is broken from the start.
+    """
+    with tempfile.TemporaryFile() as complaints:
+        child = _start_decoder(file, {"max_side": MAX_VIDEO_SIDE}, complaints)
+        answer, _ = child.communicate()
+        if child.returncode != 0:
+            raise ValueError(f"{name}: {_complaint(complaints, child.returncode)}")
+    return VideoMeasures(**json.loads(answer))
+
+
+def _start_decoder(
+    file: IO[bytes], options: dict[str, Any], complaints: IO[bytes]
+) -> subprocess.Popen:
+    """Start the child process: it samples frames where `options` say how many, or else measures."""
+    limits = {"seconds": MAX_FRAME_SECONDS, "memory": MEMORY_LIMIT}
+    # -P keeps the script's own folder off the child's import path.
+    command = [sys.executable, "-P", _SCRIPT, json.dumps([options, limits])]
+    file.seek(0)
+    return subprocess.Popen(command, stdin=file, stdout=subprocess.PIPE, stderr=complaints)
 
 
 def _next_frame(child: subprocess.Popen) -> VideoFrame | None:
@@ -239,18 +290,20 @@ def _video_stream(container: Any, max_side: int) -> Any:
     return stream
 
 
-def _duration(file: IO[bytes], max_side: int) -> float:
-    """Seconds of a video by its packets, as headers lack the duration or lie about it."""
+def _measures(file: IO[bytes], max_side: int) -> VideoMeasures:
+    """Measure a video by its packets, as headers lack the duration or lie about it."""
     with _open(file) as container:
         stream = _video_stream(container, max_side)
-        clock = _Clock(stream)
+        clock, frames = _Clock(stream), 0
         try:
             for packet in container.demux(stream):
                 if packet.size:
                     clock.seconds(packet.dts)
+                    frames += 1
         except av.error.FFmpegError:
             pass  # cut off here: so is what is sampled
-        return clock.now + clock.step
+        size = stream.codec_context
+        return VideoMeasures(clock.now + clock.step, frames, size.width, size.height)
 
 
 def sampled_frames(
@@ -277,7 +330,7 @@ def sampled_frames(
     """
     interval = 1.0 / fps
     if max_frames is not None:
-        interval = max(interval, _duration(file, max_side) / max_frames)
+        interval = max(interval, _measures(file, max_side).seconds / max_frames)
     with _open(file) as container:
         stream = _video_stream(container, max_side)
         clock, wanted, count = _Clock(stream), 0.0, 0
@@ -323,7 +376,7 @@ def _limit_memory(size: int) -> None:
 
 
 def main() -> int:
-    """Write the sampled frames of the video at stdin to stdout, as `sample_video` reads them.
+    """Write the sampled frames of the video at stdin to stdout, or its measures as JSON.
 
     Returns:
         `int`: The exit status: 0 done, 1 the video cannot be read (the reason is on stderr).
@@ -337,6 +390,10 @@ def main() -> int:
     try:
         # The alarm ends this process from within: it works in native code too, and without parent.
         signal.setitimer(signal.ITIMER_REAL, limits["seconds"])
+        if "fps" not in options:
+            out.write(json.dumps(asdict(_measures(sys.stdin.buffer, **options))).encode())
+            out.flush()
+            return 0
         for seconds, pixels in sampled_frames(sys.stdin.buffer, **options):
             signal.setitimer(signal.ITIMER_REAL, 0)  # not while the reader takes its time
             out.write(_FRAME_HEADER.pack(seconds, pixels.shape[1], pixels.shape[0]))

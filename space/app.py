@@ -15,7 +15,7 @@ from emo_llama.space.chat import build_chat
 from emo_llama.space.chosen import Chosen
 from emo_llama.space.clip import build_clip
 from emo_llama.space.compare import build_compare
-from emo_llama.space.limits import BLOCKS, LAUNCH, QUEUE
+from emo_llama.space.limits import LimitedBlocks, launch_settings, queue_settings
 from emo_llama.space.photo import build_photo
 from emo_llama.space.theme import STYLE, THEME
 
@@ -29,7 +29,7 @@ How a face looks to others: expression, probabilities and a sentence for every f
 clip. It does not know what anybody feels."""
 
 
-def build_demo(recognizer: EmotionRecognizer) -> gr.Blocks:
+def build_demo(recognizer: EmotionRecognizer) -> LimitedBlocks:
     """Build the page.
 
     Args:
@@ -37,9 +37,9 @@ def build_demo(recognizer: EmotionRecognizer) -> gr.Blocks:
             The model behind it, shared by all visitors.
 
     Returns:
-        `gradio.Blocks`: Ready for [`launch`].
+        [`LimitedBlocks`]: Ready for [`launch`].
     """
-    with gr.Blocks(title="EMO-LLaMA", analytics_enabled=False, **BLOCKS) as demo:
+    with LimitedBlocks(title="EMO-LLaMA") as demo:
         gr.Markdown(INTRODUCTION, elem_id="introduction")
         chosen = gr.State(Chosen())
         with gr.Tabs(elem_id="tabs"):
@@ -57,12 +57,12 @@ def build_demo(recognizer: EmotionRecognizer) -> gr.Blocks:
 
 
 def launch(
-    demo: gr.Blocks, host: str | None = None, port: int | None = None, **changes: Any
+    demo: LimitedBlocks, host: str | None = None, port: int | None = None, **changes: Any
 ) -> tuple[Any, str, str | None]:
     """Serve the page, with the limits of `limits` and no tunnel.
 
     Args:
-        demo (`gradio.Blocks`):
+        demo ([`LimitedBlocks`]):
             What [`build_demo`] gave.
         host (`str`, *optional*):
             The address to listen on; that of `GRADIO_SERVER_NAME`, else this machine alone.
@@ -74,8 +74,8 @@ def launch(
     Returns:
         `tuple[fastapi.FastAPI, str, str | None]`: The server, its address, and nothing.
     """
-    settings = {"theme": THEME, "css_paths": [STYLE], "share": False} | LAUNCH | changes
-    return demo.queue(**QUEUE).launch(server_name=host, server_port=port, **settings)
+    settings = {"theme": THEME, "css_paths": [STYLE]} | launch_settings(demo) | changes
+    return demo.queue(**queue_settings()).launch(server_name=host, server_port=port, **settings)
 
 
 def main(model: str | None = None, host: str | None = None, port: int | None = None) -> None:
