@@ -27,7 +27,7 @@ from emo_llama.testing import tiny_config, tiny_model, tiny_processor
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"^```(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PACKAGES = (emo_llama, emo_llama.modeling, emo_llama.dataset_builders)
-SKIPPED = ("__main__",)  # scripts
+SKIPPED = ("__main__", "facial_expression.app")  # scripts
 
 
 def module_names() -> list[str]:

@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from emo_llama.evaluation.metrics import confusion_matrix, uar
+from emo_llama.evaluation.metrics.facial_expression.scores import (
+    confusion_matrix,
+    count,
+    interval,
+    resample,
+    uar,
+    war,
+)
 
 __all__ = ["compare", "mean_over_runs"]
-
-RESAMPLES = 2000
-SEED = 0
-INTERVAL = (0.025, 0.975)
 
 
 def mean_over_runs(
@@ -33,31 +36,27 @@ def mean_over_runs(
         `dict[str, Any]`: `war` and `uar`, means over the runs, their `intervals` (95%, bootstrap
         over the rows, all runs together), and `runs`, both for each run. Fractions.
     """
-    right = np.stack([guess == labels for guess in predictions])  # (runs, n)
     matrices = [confusion_matrix(labels, guess, num_classes) for guess in predictions]
     runs = [
-        {"war": float(row.mean()), "uar": float(uar(matrix))}
-        for row, matrix in zip(right, matrices, strict=True)
+        {"war": float(war(counts)), "uar": float(uar(counts))} for counts in map(count, matrices)
     ]
-    hits = right.mean(0)  # (n,), the share of the runs that are right
-    drawn = _drawn(len(labels))
-    recalls = []
-    for known in np.unique(labels):
-        inside = drawn * (labels == known)  # (RESAMPLES, n)
-        recalls.append((inside @ hits) / np.maximum(inside.sum(1), 1))  # (RESAMPLES,)
+    drawn = resample(labels, np.stack(predictions), num_classes)  # (runs, resamples, C)
     return {
-        "war": float(hits.mean()),
+        "war": float(np.mean([run["war"] for run in runs])),
         "uar": float(np.mean([run["uar"] for run in runs])),
         "intervals": {
-            "war": np.quantile(drawn @ hits / len(labels), INTERVAL).tolist(),
-            "uar": np.quantile(np.mean(recalls, axis=0), INTERVAL).tolist(),
+            "war": interval(war(drawn).mean(0)),
+            "uar": interval(uar(drawn).mean(0)),
         },
         "runs": runs,
     }
 
 
 def compare(
-    labels: np.ndarray, first: Sequence[np.ndarray], second: Sequence[np.ndarray]
+    labels: np.ndarray,
+    first: Sequence[np.ndarray],
+    second: Sequence[np.ndarray],
+    num_classes: int,
 ) -> dict[str, Any]:
     """How much more accurate a setting is than another, run by run with the same seeds.
 
@@ -65,6 +64,7 @@ def compare(
         labels (`np.ndarray` of shape `(n,)`, int): Class of each row.
         first (`Sequence[np.ndarray]`, each of shape `(n,)`): Predictions of each run of one.
         second (`Sequence[np.ndarray]`): Of the other, as many.
+        num_classes (`int`): How many classes there are.
 
     Returns:
         `dict[str, Any]`: `difference` of the accuracies (first minus second), its 95% `interval`
@@ -80,15 +80,11 @@ def compare(
         gained, lost = int((better > worse).sum()), int((better < worse).sum())
         p = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
         runs.append({"gained": gained, "lost": lost, "p": float(p)})
-    change = np.mean(ahead, axis=0) - np.mean(behind, axis=0)  # (n,), paired row by row
+    # resampled together: a row is drawn for both or for neither
+    drawn = war(resample(labels, np.stack([*first, *second]), num_classes))  # (runs, resamples)
+    change = drawn[: len(first)].mean(0) - drawn[len(first) :].mean(0)
     return {
-        "difference": float(change.mean()),
-        "interval": np.quantile(_drawn(len(labels)) @ change / len(labels), INTERVAL).tolist(),
+        "difference": float(np.mean(ahead) - np.mean(behind)),
+        "interval": interval(change),
         "runs": runs,
     }
-
-
-def _drawn(count: int) -> np.ndarray:
-    """How often each row is drawn in each resample, (RESAMPLES, count)."""
-    generator = np.random.default_rng(SEED)
-    return generator.multinomial(count, np.full(count, 1 / count), size=RESAMPLES).astype(np.int32)

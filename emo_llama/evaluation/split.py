@@ -16,7 +16,10 @@ from datasets import List
 from PIL import Image
 
 from emo_llama.errors import DataFormatError, InputNotFoundError, MediaError, UsageError
-from emo_llama.evaluation.metrics import NO_ANSWER, classification_metrics
+from emo_llama.evaluation.metrics.facial_expression.scores import (
+    NO_ANSWER,
+    classification_metrics,
+)
 from emo_llama.labels import label_name
 from emo_llama.media import read_image
 
@@ -138,9 +141,9 @@ def evaluate_split(
             Rows that are scored at once.
 
     Returns:
-        `dict[str, Any]`: [`~emo_llama.evaluation.metrics.classification_metrics`] over the label
-        set of the data, the `rule` that its labels follow, and `unread`: the id and fault of each
-        row whose pictures cannot be read. Such a row counts as not answered.
+        `dict[str, Any]`: What the metric gives over the label set of the data, the `rule` that its
+        labels follow, and `unread`: the id and fault of each row whose pictures cannot be read.
+        Such a row counts as not answered.
 
     Raises:
         DataFormatError: There are no rows, they are damaged, or they differ in rule or label set.

@@ -230,7 +230,7 @@ def _table(
     for cell, guesses in answers.items():
         row = cell._asdict() | mean_over_runs(targets, guesses, len(labels))
         if cell != reference:
-            row["against_reference"] = compare(targets, first, guesses)
+            row["against_reference"] = compare(targets, first, guesses, len(labels))
         rows.append(row)
     facts = {"n": len(targets), "rule": report["rule"], "labels": labels}
     return facts | {"seeds": list(grid.seeds), "reference": reference._asdict(), "cells": rows}

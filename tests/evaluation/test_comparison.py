@@ -5,6 +5,7 @@ import pytest
 
 from emo_llama.evaluation.ablation_report import as_markdown, draw_plot
 from emo_llama.evaluation.comparison import compare, mean_over_runs
+from emo_llama.evaluation.metrics.facial_expression.scores import classification_metrics
 
 LABELS = np.array([0] * 6 + [1] * 4)
 
@@ -13,7 +14,7 @@ def test_only_rows_on_which_they_part_count():
     first, second = LABELS.copy(), LABELS.copy()
     first[:1] = 1  # the first loses a row,
     second[1:6] = 1  # the second five others
-    found = compare(LABELS, [first], [second])
+    found = compare(LABELS, [first], [second], 2)
     assert found["difference"] == pytest.approx(0.4)
     (run,) = found["runs"]
     assert (run["gained"], run["lost"]) == (5, 1)
@@ -23,7 +24,7 @@ def test_only_rows_on_which_they_part_count():
 
 
 def test_equal_settings_do_not_differ():
-    found = compare(LABELS, [LABELS, LABELS], [LABELS, LABELS])
+    found = compare(LABELS, [LABELS, LABELS], [LABELS, LABELS], 2)
     assert (found["difference"], found["interval"]) == (0.0, [0.0, 0.0])
     assert found["runs"] == [{"gained": 0, "lost": 0, "p": 1.0}] * 2
 
@@ -31,7 +32,7 @@ def test_equal_settings_do_not_differ():
 def test_a_difference_of_many_rows_is_no_chance():
     labels = np.zeros(1000, int)
     worse = np.r_[np.ones(60, int), np.zeros(940, int)]
-    found = compare(labels, [labels], [worse])
+    found = compare(labels, [labels], [worse], 2)
     assert found["runs"][0]["p"] < 1e-15
     assert found["interval"][0] > 0.04
 
@@ -53,6 +54,18 @@ def test_the_interval_is_that_of_the_bootstrap_of_one_run():
     assert (low, high) == pytest.approx((0.8 - reach, 0.8 + reach), abs=0.002)
 
 
+def test_one_run_has_the_numbers_of_the_metric():
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 4, 300)
+    guess = np.where(generator.random(300) < 0.6, labels, generator.integers(0, 4, 300))
+    found, metric = (
+        mean_over_runs(labels, [guess], 4),
+        classification_metrics(labels, guess, "abcd"),
+    )
+    assert (found["war"], found["uar"]) == (metric["war"], metric["uar"])
+    assert found["intervals"]["uar"] == metric["intervals"]["uar"]
+
+
 @pytest.fixture
 def table():
     """Two cells of an ablation."""
@@ -62,7 +75,7 @@ def table():
         | mean_over_runs(LABELS, [guess], 2)
         for fim, guess in (("both", LABELS), ("off", worse))
     ]
-    rows[1]["against_reference"] = compare(LABELS, [LABELS], [worse])
+    rows[1]["against_reference"] = compare(LABELS, [LABELS], [worse], 2)
     reference = {"face_info_mining": "both", "attributes": "off", "tower": "generic"}
     return {
         "n": 10,

@@ -1,6 +1,6 @@
 import numpy as np
 
-from emo_llama.evaluation.metrics import classification_metrics
+from emo_llama.evaluation.metrics.facial_expression.scores import classification_metrics
 from emo_llama.evaluation.report import as_page, as_text, versions
 
 

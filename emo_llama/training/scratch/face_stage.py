@@ -22,7 +22,13 @@ from transformers import (
 )
 
 from emo_llama.errors import DataFormatError
-from emo_llama.evaluation.metrics import classification_metrics
+from emo_llama.evaluation.metrics.facial_expression.scores import (
+    classification_metrics,
+    confusion_matrix,
+    count,
+    uar,
+    war,
+)
 from emo_llama.files import complete_folder
 from emo_llama.labels import FERPLUS
 from emo_llama.loading import READING, find_model
@@ -116,9 +122,9 @@ def _rates(model: FaceObjective) -> Iterator[tuple[torch.nn.Parameter, float]]:
 
 
 def _accuracy(prediction: Any) -> dict[str, float]:
-    labels, guess = prediction.label_ids, prediction.predictions.argmax(-1)
-    recalls = [(guess == labels)[labels == k].mean() for k in np.unique(labels)]
-    return {"accuracy": float((guess == labels).mean()), "uar": float(np.mean(recalls))}
+    guess, num_classes = prediction.predictions.argmax(-1), prediction.predictions.shape[-1]
+    counts = count(confusion_matrix(prediction.label_ids, guess, num_classes))
+    return {"accuracy": float(war(counts)), "uar": float(uar(counts))}
 
 
 def train_face(

@@ -1,0 +1,1 @@
+"""The metric of facial expression recognition; the folder is what the Hub gets."""
