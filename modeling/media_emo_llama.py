@@ -37,7 +37,7 @@ DEFAULT_RATE = 25.0  # frames a second of a stream that tells no time
 logger = logging.getLogger(__name__)
 
 _SCRIPT = __file__
-_FRAME_HEADER = struct.Struct("<dII")
+_FRAME_HEADER = struct.Struct("<ddII")
 _EXIF_ORIENTATION = 0x0112
 # What Pillow's parser of EXIF raises for broken bytes.
 _METADATA_ERRORS = (SyntaxError, ValueError, TypeError, LookupError, OSError, OverflowError)
@@ -62,10 +62,13 @@ class VideoFrame:
             Seconds from the start of the video.
         image (`PIL.Image.Image`):
             The frame as displayed, RGB.
+        duration (`float`):
+            Seconds of the whole video.
     """
 
     time: float
     image: Image.Image
+    duration: float
 
 
 @dataclass(frozen=True)
@@ -217,16 +220,16 @@ def _start_decoder(
 
 
 def _next_frame(child: subprocess.Popen) -> VideoFrame | None:
-    """Read what the decoder writes next: a header (time, width, height) and RGB bytes."""
+    """Read what the decoder writes next: a header and RGB bytes."""
     assert child.stdout is not None  # as it was started; for the type checker
     header = child.stdout.read(_FRAME_HEADER.size)
     if len(header) < _FRAME_HEADER.size:
         return None
-    time, width, height = _FRAME_HEADER.unpack(header)
+    time, duration, width, height = _FRAME_HEADER.unpack(header)
     pixels = child.stdout.read(width * height * 3)
     if len(pixels) < width * height * 3:
         return None
-    return VideoFrame(time, Image.frombytes("RGB", (width, height), pixels))
+    return VideoFrame(time, Image.frombytes("RGB", (width, height), pixels), duration)
 
 
 def _complaint(complaints: IO[bytes], status: int) -> str:
@@ -308,7 +311,7 @@ def _measures(file: IO[bytes], max_side: int) -> VideoMeasures:
 
 def sampled_frames(
     file: IO[bytes], fps: float, max_frames: int | None, max_side: int
-) -> Iterator[tuple[float, np.ndarray]]:
+) -> Iterator[tuple[float, float, np.ndarray]]:
     """Decode the sampled frames in this process.
 
     Args:
@@ -322,15 +325,15 @@ def sampled_frames(
             The largest width and height decoded, pixels.
 
     Yields:
-        `tuple[float, np.ndarray]`: Seconds from the first frame, and RGB pixels (H, W, 3) uint8 as
-        displayed.
+        `tuple[float, float, np.ndarray]`: Seconds from the first frame, seconds of the whole video,
+        and RGB pixels (H, W, 3) uint8 as displayed.
 
     Raises:
         ValueError: There is no video stream, or it is too large.
     """
-    interval = 1.0 / fps
+    interval, duration = 1.0 / fps, _measures(file, max_side).seconds
     if max_frames is not None:
-        interval = max(interval, _measures(file, max_side).seconds / max_frames)
+        interval = max(interval, duration / max_frames)
     with _open(file) as container:
         stream = _video_stream(container, max_side)
         clock, wanted, count = _Clock(stream), 0.0, 0
@@ -342,7 +345,8 @@ def sampled_frames(
             if max(frame.width, frame.height) > max_side:  # a stream may grow on its way
                 raise ValueError(f"a frame of {frame.width} x {frame.height} pixels")
             pixels = frame.to_ndarray(format="rgb24")
-            yield seconds, np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
+            turned = np.rot90(pixels, round(frame.rotation / 90) % 4)
+            yield seconds, duration, np.ascontiguousarray(turned)
             count += 1
             if count == max_frames:
                 return
@@ -394,9 +398,9 @@ def main() -> int:
             out.write(json.dumps(asdict(_measures(sys.stdin.buffer, **options))).encode())
             out.flush()
             return 0
-        for seconds, pixels in sampled_frames(sys.stdin.buffer, **options):
+        for seconds, duration, pixels in sampled_frames(sys.stdin.buffer, **options):
             signal.setitimer(signal.ITIMER_REAL, 0)  # not while the reader takes its time
-            out.write(_FRAME_HEADER.pack(seconds, pixels.shape[1], pixels.shape[0]))
+            out.write(_FRAME_HEADER.pack(seconds, duration, pixels.shape[1], pixels.shape[0]))
             out.write(pixels.tobytes())
             signal.setitimer(signal.ITIMER_REAL, limits["seconds"])
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -159,6 +159,7 @@ def test_a_clip_is_sampled_by_time(tmp_path: Path) -> None:
 def test_a_long_clip_is_sampled_evenly(tmp_path: Path) -> None:
     frames = list(read_video(write_clip(tmp_path / "clip.mp4"), fps=10, max_frames=4))
     assert [round(frame.time, 2) for frame in frames] == pytest.approx([0, 0.5, 1, 1.5])
+    assert [frame.duration for frame in frames] == pytest.approx([2.0] * 4)
 
 
 def test_broken_clips_are_errors_and_not_crashes(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ steps and what becomes of bad input: a record with an error, so that the next in
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,13 +26,14 @@ from emo_llama.modeling import (
     EmoLlamaForConditionalGeneration,
     EmoLlamaProcessor,
 )
+from emo_llama.modeling.media_emo_llama import VideoFrame
 from emo_llama.recognition.answering import Answerer
 from emo_llama.recognition.asking import AskingMixin
 from emo_llama.recognition.attributes import attribute_sentences, check_attributes
 from emo_llama.recognition.encoding import encode_pictures
 from emo_llama.recognition.landmarks import place_landmarks
 from emo_llama.recognition.scoring import LabelScorer
-from emo_llama.recognition.tracking import FACES_AT_ONCE
+from emo_llama.recognition.tracking import FACES_AT_ONCE, finish
 from emo_llama.recognition.videos import video_faces
 from emo_llama.records import Face, Result, error_record, named_probabilities
 from emo_llama.sources import Source
@@ -189,11 +190,44 @@ class EmotionRecognizer(AskingMixin):
         Raises:
             UsageError: The input is of no type that is known here.
         """
+        return finish(self.watch(source, question, describe, landmarks))
+
+    def watch(
+        self,
+        source: Source,
+        question: str | None = None,
+        describe: bool = True,
+        landmarks: bool = False,
+    ) -> Generator[VideoFrame, None, Result]:
+        """Recognise as [`~EmotionRecognizer.recognize`] does, one step at a time.
+
+        For programs that show how far a video is, or end it before it is done: close the generator.
+
+        Args:
+            source ([`Source`]):
+                An image, or the path of a video.
+            question (`str`, *optional*):
+                As in [`~EmotionRecognizer.recognize`], like the others.
+            describe (`bool`, *optional*, defaults to `True`):
+                Whether to ask at all.
+            landmarks (`bool`, *optional*, defaults to `False`):
+                Whether to add the landmarks.
+
+        Yields:
+            `VideoFrame`: Each frame of a video that is looked at, with its `time` and the video's
+            `duration`; nothing for an image.
+
+        Returns:
+            [`Result`]: What `recognize` returns, as the value of the `StopIteration`.
+
+        Raises:
+            UsageError: The input is of no type that is known here.
+        """
         path = str(source) if isinstance(source, (str, os.PathLike)) else None
         kind = "image" if path is None else media_kind(path)
         try:
             if path is not None and kind == "video":
-                faces = video_faces(self, path, question, describe)
+                faces = yield from video_faces(self, path, question, describe)
             else:
                 image, scale = read_reduced_image(source)
                 faces = self.image_faces(image, question, describe, landmarks)

@@ -7,8 +7,9 @@ who are never in one frame are taken for one.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,8 @@ from emo_llama.boxes import Box, clip, intersection_over_union
 from emo_llama.faces import Detection
 from emo_llama.modeling import EmoLlamaEncodings
 from emo_llama.modeling.media_emo_llama import VideoFrame
+
+T = TypeVar("T")
 
 FRAMES_AT_ONCE = 16  # frames of a video held in memory,
 PIXELS_AT_ONCE = 64_000_000  # or as many as have so many pixels
@@ -195,8 +198,10 @@ def follow_people(
     frames: Iterable[VideoFrame],
     find_faces: Callable[[Image.Image], list[Detection]],
     look: Callable[[list[Image.Image], list[Box]], tuple[np.ndarray, EmoLlamaEncodings]],
-) -> dict[int, TrackedPerson]:
+) -> Generator[VideoFrame, None, dict[int, TrackedPerson]]:
     """Follow each person through a video; a fixed number of frames is held at a time.
+
+    Closing the generator ends the work; [`finish`] gives what it returns.
 
     Args:
         frames (`Iterable[VideoFrame]`):
@@ -205,6 +210,9 @@ def follow_people(
             Gives the faces of a frame.
         look (`Callable`):
             Gives the probabilities (n, n_labels) of n frames with a crop each, and their encodings.
+
+    Yields:
+        `VideoFrame`: Each frame, once its faces are found.
 
     Returns:
         `dict[int, TrackedPerson]`: By number, in order of appearance.
@@ -218,6 +226,7 @@ def follow_people(
             looks = [look_of(frame.image, d.box) for d in found]
             numbers = tracker.update(frame.time, [d.box for d in found], looks)
             seen += [(n, frame, d) for n, d in zip(numbers, found, strict=True)]
+            yield frame
         for start in range(0, len(seen), FACES_AT_ONCE):
             some = seen[start : start + FACES_AT_ONCE]
             rows, encodings = look([f.image for _, f, _ in some], [d.crop for _, _, d in some])
@@ -247,3 +256,20 @@ def chunks(frames: Iterable[VideoFrame]) -> Iterator[list[VideoFrame]]:
             chunk, pixels = [], 0
     if chunk:
         yield chunk
+
+
+def finish(steps: Generator[Any, None, T]) -> T:
+    """Run a generator to its end.
+
+    Args:
+        steps (`Generator`):
+            What it yields is passed over.
+
+    Returns:
+        `Any`: What it returns.
+    """
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value

@@ -3,7 +3,7 @@
 Who is who, and what is kept of each frame, is the tracker's business.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from emo_llama.boxes import Box
 from emo_llama.faces import Detection
 from emo_llama.media import read_video
 from emo_llama.modeling import EmoLlamaEncodings, EmoLlamaProcessor
+from emo_llama.modeling.media_emo_llama import VideoFrame
 from emo_llama.recognition.tracking import TrackedPerson, follow_people
 from emo_llama.records import Face, FrameFace, named_probabilities
 
@@ -42,7 +43,7 @@ class _Recognizer(Protocol):
 
 def video_faces(
     recognizer: _Recognizer, path: str, question: str | None, describe: bool
-) -> list[Face]:
+) -> Generator[VideoFrame, None, list[Face]]:
     """Recognise the expressions of each person in a video.
 
     Args:
@@ -54,6 +55,9 @@ def video_faces(
             Asked about each person instead of the usual one.
         describe (`bool`):
             Whether to ask at all.
+
+    Yields:
+        `VideoFrame`: Each frame that is looked at.
 
     Returns:
         `list[Face]`: One entry a person.
@@ -67,7 +71,7 @@ def video_faces(
         encodings, _ = recognizer.encode(images, crops)
         return recognizer.score(encodings), encodings
 
-    found = follow_people(read_video(path), recognizer.find_faces, look)
+    found = yield from follow_people(read_video(path), recognizer.find_faces, look)
     faces = [_tracked_face(recognizer, number, person) for number, person in found.items()]
     if not describe or not faces:
         return faces

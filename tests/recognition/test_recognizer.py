@@ -317,6 +317,32 @@ def test_a_broken_video_is_a_record(recognizer, tmp_path: Path) -> None:
     assert result.kind == "video" and result.error["type"] == "MediaError"
 
 
+def test_a_video_is_watched_frame_by_frame(recognizer, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", frames=40)
+    steps, frames = recognizer.watch(clip, describe=False), []
+    while True:
+        try:
+            frames.append(next(steps))
+        except StopIteration as end:
+            result = end.value
+            break
+    assert [f.time for f in frames] == [f.time for f in result.faces[0].frames]
+    assert {f.duration for f in frames} == {4.0} and len(frames) == 16
+    assert result == recognizer.recognize(clip, describe=False)
+    assert not list(recognizer.watch("nix.jpg"))
+
+
+def test_who_stops_watching_stops_the_work(recognizer, tmp_path: Path, monkeypatch) -> None:
+    looked = []
+    found = recognizer.detector.detect(Image.new("RGB", (8, 8)))
+    monkeypatch.setattr(recognizer.detector, "detect", lambda image: looked.append(image) or found)
+    steps = recognizer.watch(write_clip(tmp_path / "clip.mp4", frames=40))
+    next(steps)
+    next(steps)
+    steps.close()
+    assert len(looked) == 2
+
+
 def test_questions(recognizer, tmp_path: Path, picture) -> None:
     question = "What do the eyes show?"
     answer = recognizer.ask(picture, question)

@@ -14,6 +14,7 @@ from emo_llama.modeling import EmoLlamaEncodings
 from emo_llama.recognition.tracking import (
     FaceTracker,
     TrackedPerson,
+    finish,
     follow_people,
     look_of,
 )
@@ -94,7 +95,7 @@ def people_of_clip(path: Path, people: int) -> list[int]:
         encodings = EmoLlamaEncodings(face_mask=torch.ones(len(images), dtype=torch.bool))
         return np.ones((len(images), 2)) / 2, encodings
 
-    found = follow_people(read_video(path), detector.detect, look)
+    found = finish(follow_people(read_video(path), detector.detect, look))
     return [len(person.seen) for person in found.values()]
 
 
