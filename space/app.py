@@ -5,6 +5,7 @@ many are served at a time, is decided in `limits`; the looks in `theme`; each ta
 """
 
 import os
+import signal
 from typing import Any
 
 import gradio as gr
@@ -93,6 +94,8 @@ def main(model: str | None = None, host: str | None = None, port: int | None = N
     Raises:
         ModelNotFoundError: There is no such model.
     """
+    # As Ctrl-C does it: the server shuts down, and what visitors sent is deleted.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     source = model or os.environ.get(MODEL_VARIABLE) or None
     launch(build_demo(EmotionRecognizer.from_pretrained(source)), host, port)
 

@@ -1,4 +1,4 @@
-"""The benchmarks that need a GPU are tried on a tiny model."""
+"""The benchmarks are tried on little: what they measure is not asserted."""
 
 import json
 import runpy
@@ -52,3 +52,17 @@ def test_chaos_finds_what_is_torn(tmp_path: Path) -> None:
     words[-1] = "{out}/" + "x" * 300 + ".csv"
     done = subprocess.run([*torn, "--kills", "0", "--", *words], capture_output=True, text=True)
     assert done.returncode == 1 and json.loads(done.stdout)["complaints"]
+
+
+@pytest.mark.slow
+def test_visitors_of_the_space_get_their_own_answers() -> None:
+    """A few for a moment, on the real server with the embedded model."""
+    pytest.importorskip("gradio", reason="gradio is not installed: the extra `space`")
+    words = ["--visitors", "3", "--seconds", "2"]
+    script = str(ROOT / "benchmarks" / "space_visitors.py")
+    done = subprocess.run([sys.executable, script, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(done.stdout)
+    assert found["answers"] >= 3
+    assert found["failures"] == found["astray"] == 0
+    assert found["memory_mb"]["peak"] >= found["memory_mb"]["start"] > 0
