@@ -135,8 +135,7 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
     """How to get them, one clause."""
     HOMEPAGE: ClassVar[str]
     LICENCE: ClassVar[str]
-    PICTURES_MAY_BE_SHARED: ClassVar[bool | None] = False
-    """Whether the licence lets anybody hand the pictures on; `None`: only the user can know."""
+    PICTURES_MAY_BE_SHARED: ClassVar[bool] = False
     LABELS: ClassVar[tuple[str, ...]] = ()
     RULES: ClassVar[tuple[str, ...]] = ("single",)
     FOLDS: ClassVar[int] = 1

@@ -43,7 +43,7 @@ def build_demo(recognizer: EmotionRecognizer) -> LimitedBlocks:
     with LimitedBlocks(title="EMO-LLaMA") as demo:
         gr.Markdown(INTRODUCTION, elem_id="introduction")
         chosen = gr.State(Chosen())
-        with gr.Tabs(elem_id="tabs"):
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap"):
             with gr.Tab("Photo", id="photo", elem_id="photo"):
                 build_photo(recognizer, chosen)
             with gr.Tab("Clip", id="clip", elem_id="clip"):

@@ -8,7 +8,6 @@ steps and what becomes of bad input: a record with an error, so that the next in
 import os
 import threading
 from collections.abc import Generator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,9 +30,9 @@ from emo_llama.recognition.answering import Answerer
 from emo_llama.recognition.asking import AskingMixin
 from emo_llama.recognition.attributes import attribute_sentences, check_attributes
 from emo_llama.recognition.encoding import encode_pictures
-from emo_llama.recognition.landmarks import place_landmarks
+from emo_llama.recognition.pictures import picture_faces
 from emo_llama.recognition.scoring import LabelScorer
-from emo_llama.recognition.tracking import FACES_AT_ONCE, finish
+from emo_llama.recognition.tracking import finish
 from emo_llama.recognition.videos import video_faces
 from emo_llama.records import Face, Result, error_record, named_probabilities
 from emo_llama.sources import Source
@@ -261,19 +260,8 @@ class EmotionRecognizer(AskingMixin):
             `list[Face]`: Largest first; empty where no face was found.
         """
         found = self.find_faces(image)
-        faces: list[Face] = []
-        for start in range(0, len(found), FACES_AT_ONCE):
-            some = found[start : start + FACES_AT_ONCE]
-            encodings, regions = self.encode([image] * len(some), [d.crop for d in some])
-            rows = self.score(encodings)
-            part = [self.face(d, row) for d, row in zip(some, rows, strict=True)]
-            if describe:
-                part = self.add_texts(part, encodings, question)
-            if landmarks:
-                points = place_landmarks(encodings, regions)
-                part = [replace(face, landmarks=xy) for face, xy in zip(part, points, strict=True)]
-            faces += part
-        return faces
+        parts = picture_faces(self, image, found, question, describe, landmarks)
+        return [face for part in parts for face in part]
 
     def find_faces(self, image: Image.Image) -> list[Detection]:
         """Find the faces of an image.

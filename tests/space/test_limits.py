@@ -29,6 +29,7 @@ from emo_llama.errors import MediaError
 from emo_llama.space import limits
 from emo_llama.space.app import build_demo, launch
 from emo_llama.space.limits import LimitedBlocks, delete_old_files, visitor_error
+from emo_llama.space.photo import FIND
 from emo_llama.testing import tiny_model, tiny_processor
 
 
@@ -61,6 +62,8 @@ def upload(http: httpx.Client, content: bytes, name: str = "photo.png") -> str:
 
 def call(http: httpx.Client, name: str, *data: Any) -> tuple[str, Any]:
     """What an endpoint answers with: `complete` or `error`, and its data."""
+    if name == "photo":  # over HTTP nothing has a default
+        data = (*data, FIND, "", 0.5)
     event = http.post(f"/gradio_api/call/{name}", json={"data": data})
     assert event.status_code == 200, event.text
     with http.stream("GET", f"/gradio_api/call/{name}/{event.json()['event_id']}") as answer:
@@ -191,7 +194,7 @@ def test_what_nobody_foresaw_tells_nothing(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("/root/secret.key")
 
-    monkeypatch.setattr(recognizer, "recognize", fail)
+    monkeypatch.setattr(recognizer, "encode", fail)
     path = upload(http, picture())
     kind, data = call(http, "photo", named(path))
     assert kind == "error"
