@@ -101,7 +101,7 @@ def _model() -> dict[str, Any]:
 
     started = time.monotonic()
     portrait = Path(EMBEDDED_MODEL).parent / "portrait.jpg"
-    result = next(iter(EmotionRecognizer.from_pretrained().recognize([portrait])))
+    result = EmotionRecognizer.from_pretrained().recognize(portrait)
     return {
         "name": Path(EMBEDDED_MODEL).name,
         "label": result.faces[0].label if result.faces else None,
