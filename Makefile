@@ -1,7 +1,8 @@
 # make demo    the main job on a bundled portrait      make style    format the code
 # make test    every test but the slow ones            make quality  check format, lint and types
 # make test-all        the slow ones as well           make install  the package and its test extras
-# make tiny DATA=DIR   train the embedded model        make clean    remove what these have made
+# make tiny DATA=DIR   train the embedded model        make docs     the documentation as a site
+# make clean           remove what these have made
 
 VENV ?= .venv
 # The first Python that will do: >= 3.11, and before 3.13 where there is one, since mediapipe has no
@@ -18,7 +19,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.cfg pyproject.toml constraints.txt requirements-dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all install style quality tiny clean
+.PHONY: help demo test test-all install style quality tiny docs clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -72,5 +73,10 @@ tiny: $(VENV)/.dev-stamp
 	MALLOC_MMAP_THRESHOLD_=8589934592 MALLOC_TRIM_THRESHOLD_=17179869184 \
 	$(BIN)/emo-llama train --config $(RECIPE) --data $(DATA) $(TRAIN_ARGS)
 
+# The variable leaves out a notice about the end of mkdocs-material in 2027; setup.cfg has its bounds.
+docs: $(VENV)/.dev-stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "Open site/index.html, or with the search: $(BIN)/python -m http.server -d site"
+
 clean:
-	rm -rf $(VENV) $(OUTPUTS) build dist *.egg-info
+	rm -rf $(VENV) $(OUTPUTS) build dist site *.egg-info

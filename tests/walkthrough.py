@@ -25,7 +25,8 @@ from emo_llama.dataset_builders.synthetic import save_face
 from emo_llama.loading import EMBEDDED_MODEL
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
+DOCUMENTS = ("README.md", *PAGES)
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 PROGRAMS = ("emo-llama", "make", "python", "accelerate", "torchrun", "pip", "hf", "trl")
 PORTRAIT = EMBEDDED_MODEL.parent / "portrait.jpg"
@@ -111,7 +112,7 @@ def main() -> int:
     sys.stdout.reconfigure(line_buffering=True)
     with tempfile.TemporaryDirectory() as scratch:
         for document in (args.only,) if args.only else DOCUMENTS:
-            folder = (args.folder or Path(scratch)) / Path(document).stem
+            folder = (args.folder or Path(scratch)) / document.replace("/", "-")
             folder.mkdir(parents=True)
             failed += walk(document, folder)
     return 1 if failed else 0
