@@ -135,7 +135,8 @@ class ExpressionBuilder(datasets.GeneratorBasedBuilder):
     """How to get them, one clause."""
     HOMEPAGE: ClassVar[str]
     LICENCE: ClassVar[str]
-    PICTURES_MAY_BE_SHARED: ClassVar[bool] = False
+    PICTURES_MAY_BE_SHARED: ClassVar[bool | None] = False
+    """Whether the licence lets anybody hand the pictures on; `None`: only the user can know."""
     LABELS: ClassVar[tuple[str, ...]] = ()
     RULES: ClassVar[tuple[str, ...]] = ("single",)
     FOLDS: ClassVar[int] = 1

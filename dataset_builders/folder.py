@@ -77,6 +77,7 @@ class Folder(ExpressionBuilder):
     OBTAIN = ADVICE
     USUAL_FACES = "auto"
     HOMEPAGE = "one's own folder"
+    PICTURES_MAY_BE_SHARED = None
     LICENCE = (
         "Nothing is known of the rights in these files. Do not publish this folder unless they are "
         "yours and the persons in them have agreed."

@@ -65,6 +65,10 @@ class EndpointError(EmoLlamaError, RuntimeError):
     """An endpoint that will not answer any more of what it is asked."""
 
 
+class HubError(EmoLlamaError, ConnectionError):
+    """A Hub that does not answer, refuses, or holds something else than was sent."""
+
+
 def require(name: str, extra: str) -> ModuleType:
     """Import an optional package, or say what to type to get it.
 

@@ -25,6 +25,7 @@ VERBS = {
     "convert": ("emo_llama.cli.convert", "turn reference checkpoints into this format"),
     "space": ("emo_llama.cli.space", "serve the Gradio Space on this machine"),
     "export": ("emo_llama.cli.export", "write the complete Hub folder of a model"),
+    "push": ("emo_llama.cli.push", "put a model, a data set, a metric or a Space on the Hub"),
     "doctor": ("emo_llama.cli.doctor", "say what is installed, what works, and what to type"),
 }
 

@@ -1,1 +1,1 @@
-"""What goes to the Hub: the export of a complete model folder."""
+"""What goes to the Hub: the export of a complete model folder, and the push of it and of others."""

@@ -11,7 +11,7 @@ from huggingface_hub import ModelCardData
 
 from emo_llama.modeling import EmoLlamaConfig
 
-__all__ = ["MODEL_FACTS", "model_card"]
+__all__ = ["MODEL_FACTS", "model_card", "with_repository"]
 
 MODEL_FACTS: dict[str, Any] = {
     "library_name": "transformers",
@@ -43,7 +43,7 @@ are bound by the licences of the models and data that they were made from.
 ```python
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-path = "."  # this folder, or the name of its repository
+path = "."  # this folder
 model = AutoModelForImageTextToText.from_pretrained(path, trust_remote_code=True)
 processor = AutoProcessor.from_pretrained(path, trust_remote_code=True)
 messages = [
@@ -114,3 +114,43 @@ def model_card(name: str, config: EmoLlamaConfig, num_parameters: int) -> str:
         labels=", ".join(config.id2label[index] for index in sorted(config.id2label)),
     )
     return f"---\n{head.to_yaml()}\n---\n{body}"
+
+
+IN_A_FOLDER = {
+    'path = "."  # this folder': 'path = "{repo}"',
+    'load_dataset("this folder"': 'load_dataset("{repo}"',
+    "from emo_llama.dataset_builders.stripping import join_pictures": (
+        "from huggingface_hub import snapshot_download\n\n"
+        "from emo_llama.dataset_builders.stripping import join_pictures"
+    ),
+    'join_pictures("this folder"': (
+        'join_pictures(snapshot_download("{repo}", repo_type="dataset")'
+    ),
+}
+"""Usage in the cards of a folder, and the same of a repository."""
+
+
+def with_repository(card: str, repo: str) -> str:
+    """Makes the usage in a card that of a repository; a card in other words stays as it is.
+
+    Args:
+        card (`str`):
+            A card of a folder.
+        repo (`str`):
+            The repository, as `team/name`.
+
+    Returns:
+        `str`: The card to publish.
+
+    Example:
+    ```python
+    >>> from emo_llama.hub.card import with_repository
+
+    >>> with_repository('path = "."  # this folder', "team/name")
+    'path = "team/name"'
+
+    ```
+    """
+    for folder, repository in IN_A_FOLDER.items():
+        card = card.replace(folder, repository.format(repo=repo))
+    return card

@@ -12,6 +12,7 @@ OTHERWISE = {
     ("data build", "--model"),  # the one behind an endpoint
     ("eval", "--data"),  # what was built, and nothing else
     ("predict", "--out"),  # a file
+    ("push dataset", "--data"),  # what was built, and nothing else
     ("train", "--config"),  # has a default
 }
 
