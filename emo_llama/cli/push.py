@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emo_llama.cli import _options, _output
+from emo_llama.errors import UsageError
 
 if TYPE_CHECKING:
     from emo_llama.hub.push import Request, Stage
@@ -16,10 +17,14 @@ EXAMPLES = """examples:
   emo-llama push model team/emo-llama --dry-run
   emo-llama push model team/emo-llama --model runs/tiny --private
   emo-llama push dataset team/expressions --data built/ferplus
+  emo-llama push metric team/facial_expression
+  emo-llama push space team/emo-llama --model team/emo-llama
 """
 KINDS = {
     "model": "what `emo-llama export` writes: weights, configuration, processor, code, card",
     "dataset": "what `emo-llama data build` wrote; pictures stay here unless they may leave",
+    "metric": "the metric of `emo-llama eval`, for evaluate.load(REPO)",
+    "space": "the Space that `emo-llama space` starts",
 }
 
 
@@ -43,6 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="send the pictures too: they are yours, and the persons in them have agreed "
         "(refused for data sets whose licence forbids it)",
+    )
+    _options.add(
+        added["space"],
+        "--model",
+        help="the Hub repository of the model that it shows (default: the embedded model)",
+    )
+    added["space"].add_argument(
+        "--wheel",
+        type=Path,
+        metavar="FILE",
+        help="a wheel of emo-llama to send and install there, where the package index has none; "
+        "the Space must be public",
     )
 
 
@@ -83,6 +100,11 @@ def main(args: argparse.Namespace) -> int:
     logging.set_verbosity_error()  # its warnings hold signed addresses
     if not sys.stderr.isatty():
         disable_progress_bars()
+    if args.private and getattr(args, "wheel", None) is not None:
+        raise UsageError(
+            "--wheel is installed by its address, which nobody can read in a private Space. Leave "
+            "out --private, or install emo-llama from the package index."
+        )
     request = Request(
         args.kind, args.repo, args.private, args.revision, args.create_pr, args.message
     )
@@ -113,6 +135,8 @@ def _stage(args: argparse.Namespace) -> "Stage":
         "dataset": lambda folder, repo: staging.stage_dataset(
             folder, repo, Path(args.data), args.with_pictures
         ),
+        "metric": staging.stage_metric,
+        "space": lambda folder, repo: staging.stage_space(folder, repo, args.model, args.wheel),
     }
     return stages[args.kind]
 

@@ -119,6 +119,7 @@ def model_card(name: str, config: EmoLlamaConfig, num_parameters: int) -> str:
 IN_A_FOLDER = {
     'path = "."  # this folder': 'path = "{repo}"',
     'load_dataset("this folder"': 'load_dataset("{repo}"',
+    'load("USER/facial_expression")  # or the path of this folder': 'load("{repo}")',
     "from emo_llama.dataset_builders.stripping import join_pictures": (
         "from huggingface_hub import snapshot_download\n\n"
         "from emo_llama.dataset_builders.stripping import join_pictures"

@@ -270,7 +270,8 @@ def _check_known(request: Request, info: Any) -> None:
 
 def _check_mark(remote: Remote, head: str) -> None:
     """Refuses a repository that holds something else."""
-    there, (path, word) = remote.tree(head).keys() - AS_CREATED, remote.kind.mark
+    there = remote.tree(head).keys() - AS_CREATED
+    path, word = remote.kind.marked_by(remote.repo.rpartition("/")[2])
     if not there:
         return
     if path in there:

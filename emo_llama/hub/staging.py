@@ -8,24 +8,43 @@ left out here, before there is any connection. Sending is left to `emo_llama.hub
 import hashlib
 import json
 import shutil
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow.parquet as pq
-from huggingface_hub.utils import sha
+from huggingface_hub import constants
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import sha, validate_repo_id
 
 from emo_llama.dataset_builders.build import BUILDERS, REPORT
 from emo_llama.dataset_builders.stripping import MEDIA, strip_pictures
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
+from emo_llama.evaluation import metrics
 from emo_llama.hub.card import with_repository
 from emo_llama.hub.export import export
 
-__all__ = ["KINDS", "Kind", "LocalFile", "hashed", "stage_dataset", "stage_model"]
+__all__ = [
+    "KINDS",
+    "Kind",
+    "LocalFile",
+    "hashed",
+    "stage_dataset",
+    "stage_metric",
+    "stage_model",
+    "stage_space",
+]
 
 README = "README.md"
+METRICS, METRIC = Path(metrics.__file__).parent, "facial_expression"
+SPACE_FILES = (README, "app.py", "requirements.txt")
+START = "    main()\n"
+PACKAGE = "emo-llama[faces,space]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +55,17 @@ class Kind:
         repo_type (`str`): What the Hub calls it.
         owned (`tuple[str, ...]`): Patterns of files that are replaced, and removed where they are
             sent no more; `{name}` is the name of the repository. Others stay as they are.
-        mark (`tuple[str, str]`): A file of every repository of this kind, and a word in it.
+        mark (`tuple[str, str]`): A file of every repository of this kind, and a word in it; as
+            above.
     """
 
     repo_type: str
     owned: tuple[str, ...]
     mark: tuple[str, str]
+
+    def marked_by(self, name: str) -> tuple[str, str]:
+        """The file of a repository that tells this kind, and the word in it."""
+        return self.mark[0].format(name=name), self.mark[1]
 
     def owns(self, path: str, name: str) -> bool:
         """Whether a file of a repository is this project's."""
@@ -69,6 +93,16 @@ KINDS: Mapping[str, Kind] = {
         "dataset",
         (README, REPORT, "category/*.parquet", "conversation/*.parquet"),
         (REPORT, '"emo-llama '),
+    ),
+    "metric": Kind(
+        "space",  # where evaluate looks for metrics
+        (README, "requirements.txt", "app.py", "scores.py", "{name}.py"),
+        ("{name}.py", "class FacialExpression"),
+    ),
+    "space": Kind(
+        "space",
+        (README, "requirements.txt", "app.py", "emo_llama-*.whl"),
+        ("requirements.txt", "emo-llama"),
     ),
 }
 """What can be pushed, by the word that the command takes."""
@@ -180,6 +214,110 @@ def stage_dataset(folder: Path, repo: str, data: str | Path, with_pictures: bool
         _check_stripped(out)
     _name_repository(out / README, repo)
     return out
+
+
+def stage_metric(folder: Path, repo: str) -> Path:
+    """Writes the metric, its script under the name that `evaluate.load` looks for.
+
+    Args:
+        folder (`Path`):
+            Where the new folder is made.
+        repo (`str`):
+            The repository, as `team/name`.
+
+    Returns:
+        `Path`: The folder to send.
+
+    Raises:
+        UsageError: A metric cannot be called so.
+    """
+    name = repo.rpartition("/")[2]
+    if "." in name or name in ("app", "scores"):
+        raise UsageError(
+            f"{repo}: evaluate loads {name}.py from a repository of this name, which cannot be. "
+            f"Name another, as {repo.partition('/')[0]}/{METRIC}."
+        )
+    source, out = METRICS / METRIC, folder / name
+    out.mkdir()
+    for path in ("app.py", "requirements.txt", "scores.py"):
+        shutil.copyfile(source / path, out / path)
+    shutil.copyfile(source / f"{METRIC}.py", out / f"{name}.py")
+    shutil.copyfile(source / README, out / README)
+    _name_repository(out / README, repo)
+    return out
+
+
+def stage_space(
+    folder: Path, repo: str, model: str | None = None, wheel: str | Path | None = None
+) -> Path:
+    """Writes the Space: the start of the installed package's own, what to install, and its card.
+
+    Args:
+        folder (`Path`):
+            Where the new folder is made.
+        repo (`str`):
+            The repository, as `team/name`.
+        model (`str`, *optional*):
+            The repository of the model that it shows; that of the package by default.
+        wheel (`str` or `Path`, *optional*):
+            A wheel of this package to send and install, in place of the one on the package index.
+
+    Returns:
+        `Path`: The folder to send.
+
+    Raises:
+        UsageError: `model` is no repository, or `wheel` no wheel of this package.
+    """
+    source, out = Path(str(files("emo_llama.space"))), folder / repo.rpartition("/")[2]
+    out.mkdir()
+    for path in SPACE_FILES:
+        shutil.copyfile(source / path, out / path)
+    if model is not None:
+        _set_model(out, model)
+    if wheel is not None:
+        _add_wheel(out, repo, Path(wheel))
+    return out
+
+
+def _set_model(out: Path, model: str) -> None:
+    """The model that is shown, unless a variable of the Space names another."""
+    try:
+        validate_repo_id(model)
+        if "/" not in model:
+            raise HFValidationError("There must be one / in it.")
+    except HFValidationError as error:
+        raise UsageError(
+            f"--model {model}: a Space loads its model from the Hub, so expected a repository as "
+            f"NAMESPACE/NAME ({error}). Push the model first."
+        ) from error
+    _replace(
+        out / "app.py", START, f'    os.environ.setdefault(MODEL_VARIABLE, "{model}")\n{START}'
+    )
+    _replace(out / README, "models: []", f"models:\n- {model}")
+
+
+def _add_wheel(out: Path, repo: str, wheel: Path) -> None:
+    """Has a wheel of the repository installed, by its address and checksum.
+
+    The Hub installs what requirements.txt names before the files of the repository are there. The
+    checksum makes it install again where only the wheel has changed.
+    """
+    if not fnmatch(wheel.name, "emo_llama-*.whl") or not zipfile.is_zipfile(wheel):
+        raise UsageError(f"--wheel {wheel}: expected emo_llama-VERSION-py3-none-any.whl.")
+    if "emo_llama/space/app.py" not in zipfile.ZipFile(wheel).namelist():
+        raise UsageError(f"--wheel {wheel}: there is no Space in it. Build it anew.")
+    shutil.copyfile(wheel, out / wheel.name)
+    page = f"{constants.ENDPOINT}/spaces/{repo}/resolve/main/{quote(wheel.name)}"
+    address = f"{PACKAGE} @ {page}#sha256={_local_file(wheel).sha256}"
+    _replace(out / "requirements.txt", PACKAGE, address)
+
+
+def _replace(path: Path, old: str, new: str) -> None:
+    """Changes a file that this package brings, at the one place that is meant."""
+    text = path.read_text(encoding="utf-8")
+    if text.count(old) != 1:
+        raise DataFormatError(f"{path.name} has no line {old.strip()!r}. Install emo-llama again.")
+    path.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def _report(data: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ OTHERWISE = {
     ("eval", "--data"),  # what was built, and nothing else
     ("predict", "--out"),  # a file
     ("push dataset", "--data"),  # what was built, and nothing else
+    ("push space", "--model"),  # on the Hub, and nowhere else
     ("train", "--config"),  # has a default
 }
 
