@@ -4,14 +4,16 @@ Files are real: MPEG-4 video in an mp4 file, or JPEG frames in a folder. How a f
 `synthetic`'s part, where it lies the builders'.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 from PIL import Image
 
 from emo_llama.dataset_builders.synthetic import draw_face
 
-__all__ = ["in_test", "write_clip", "write_frames"]
+__all__ = ["drawn_frames", "in_test", "write_clip", "write_frames", "write_video"]
 
 FRAMES_A_SECOND = 10
 
@@ -26,11 +28,23 @@ def write_clip(path: Path, label: str, seed: int, num_frames: int = 8, size: int
         num_frames (`int`, *optional*, defaults to 8): Frames, ten a second.
         size (`int`, *optional*, defaults to 64): Side, pixels; even.
     """
+    write_video(path, drawn_frames(label, seed, num_frames, size))
+
+
+def write_video(path: Path, frames: Sequence[Image.Image], codec: str = "mpeg4") -> None:
+    """Write pictures as a video file, ten a second.
+
+    Args:
+        path (`Path`): The file; its suffix decides the container, its folder is made.
+        frames (`Sequence[PIL.Image.Image]`): Pictures of one size, of even sides, RGB.
+        codec (`str`, *optional*, defaults to `"mpeg4"`):
+            As FFmpeg names it; browsers show `"h264"`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=FRAMES_A_SECOND)
-        stream.width, stream.height, stream.pix_fmt = size, size, "yuv420p"
-        for image in _frames(label, seed, num_frames, size):
+        stream: Any = container.add_stream(codec, rate=FRAMES_A_SECOND)  # typed by literal names
+        (stream.width, stream.height), stream.pix_fmt = frames[0].size, "yuv420p"
+        for image in frames:
             container.mux(stream.encode(av.VideoFrame.from_image(image)))
         container.mux(stream.encode())
 
@@ -49,7 +63,7 @@ def write_frames(
         size (`int`, *optional*, defaults to 64): Side, pixels.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for number, image in enumerate(_frames(label, seed, num_frames, size), 1):
+    for number, image in enumerate(drawn_frames(label, seed, num_frames, size), 1):
         image.save(folder / name.format(number), "JPEG", quality=90)
 
 
@@ -67,8 +81,18 @@ def in_test(copy: int, per_class: int, fold: int) -> bool:
     return (copy - fold + 1) % (2 * per_class) < per_class
 
 
-def _frames(label: str, seed: int, num_frames: int, size: int) -> list[Image.Image]:
-    """A neutral face that becomes the label's, evenly."""
+def drawn_frames(label: str, seed: int, num_frames: int, size: int) -> list[Image.Image]:
+    """Draw a neutral face that becomes the label's, evenly.
+
+    Args:
+        label (`str`): The expression at the end.
+        seed (`int`): Two seeds never give the same face.
+        num_frames (`int`): How many pictures.
+        size (`int`): Side, pixels.
+
+    Returns:
+        `list[PIL.Image.Image]`: In order of time.
+    """
     first, last = (draw_face(name, seed, size) for name in ("neutral", label))
     steps = max(num_frames - 1, 1)
     return [Image.blend(first, last, step / steps) for step in range(num_frames)]

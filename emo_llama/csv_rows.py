@@ -6,10 +6,10 @@ without faces or with an error; one column a label. The nested form stays in JSO
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TextIO
 
-__all__ = ["FIXED_COLUMNS", "csv_lines", "header", "read_csv_records"]
+__all__ = ["FIXED_COLUMNS", "csv_lines", "header", "read_csv_records", "write_csv_records"]
 
 Record = dict[str, Any]
 
@@ -63,6 +63,23 @@ def csv_lines(record: Record, labels: Sequence[str]) -> Iterator[list[str]]:
     if not record["faces"]:
         empty = len(FIXED_COLUMNS) + len(labels) - len(start)
         yield [_cell(value) for value in start] + [""] * empty
+
+
+def write_csv_records(stream: TextIO, records: Iterable[Record], labels: Sequence[str]) -> None:
+    """Write records with the first row before them.
+
+    Args:
+        stream (`TextIO`):
+            A text stream that leaves line ends as they are, as a file opened with `newline=""`.
+        records (`Iterable[dict]`):
+            As `Result.to_dict` gives them.
+        labels (`Sequence[str]`):
+            The model's labels.
+    """
+    writer = csv.writer(stream)
+    writer.writerow(header(labels))
+    for record in records:
+        writer.writerows(csv_lines(record, labels))
 
 
 def read_csv_records(stream: TextIO) -> Iterator[Record]:

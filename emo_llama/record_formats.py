@@ -14,7 +14,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from emo_llama.csv_rows import csv_lines, header, read_csv_records
+from emo_llama.csv_rows import read_csv_records, write_csv_records
 from emo_llama.errors import DataFormatError
 
 __all__ = [
@@ -159,10 +159,7 @@ def write_records(
         elif format == "json":
             stream.write(json.dumps(list(records), ensure_ascii=False, indent=2) + "\n")
         else:
-            writer = csv.writer(stream)
-            writer.writerow(header(labels))
-            for record in records:
-                writer.writerows(csv_lines(record, labels))
+            write_csv_records(stream, records, labels)
 
 
 def json_line(record: Record) -> str:

@@ -18,7 +18,7 @@ from emo_llama.faces import Detection
 from emo_llama.overlay import label_colour
 from emo_llama.records import Face
 
-__all__ = ["Seen", "hint", "progress_text", "show", "view"]
+__all__ = ["Seen", "data_uri", "hint", "percent", "progress_text", "show", "verdict", "view"]
 
 SIDE = 1280
 """Longest side of a picture as shown, pixels."""
@@ -125,18 +125,18 @@ def hint(text: str) -> str:
     return f'<p class="face-hint" role="status">{escape(text)}</p>'
 
 
-def progress_text(text: str, done: int = 0, total: int = 0) -> str:
+def progress_text(text: str, done: float = 0, total: float = 0) -> str:
     """How far the work is.
 
     Args:
         text (`str`): What is done at the moment.
-        done (`int`, *optional*, defaults to 0): How much of it is behind.
-        total (`int`, *optional*, defaults to 0): How much there is; 0 where nobody knows.
+        done (`float`, *optional*, defaults to 0): How much of it is behind.
+        total (`float`, *optional*, defaults to 0): How much there is; 0 where nobody knows.
 
     Returns:
         `str`: HTML.
     """
-    value = f' value="{done}" max="{total}"' if total else ""
+    value = f' value="{done:.6g}" max="{total:.6g}"' if total else ""
     return (
         f'<p class="face-hint" role="status">{escape(text)}'
         f'<progress{value} aria-label="{escape(text)}"></progress></p>'
@@ -181,7 +181,7 @@ def show(
         f'<section class="face-view"><h2>{escape(heading)}</h2>'
         f'<p class="face-summary" role="status">{said}.</p>'
         f'<div class="face-frame"><div class="face-picture">'
-        f'<img src="{_data_uri(seen.image)}" alt="The picture. {said}." width="{width}" '
+        f'<img src="{data_uri(seen.image)}" alt="The picture. {said}." width="{width}" '
         f'height="{height}">'
         f"{dots}{boxes}</div></div>{advice}"
         f'<ol class="face-cards">{cards}</ol></section>'
@@ -206,7 +206,7 @@ def _box(index: int, face: Face, image: Image.Image) -> str:
     )
     return (
         f'<button type="button" class="face-box" data-face="{index}" style="{style}" '
-        f'aria-pressed="{str(index == 0).lower()}" aria-label="Face {index + 1}: {_verdict(face)}">'
+        f'aria-pressed="{str(index == 0).lower()}" aria-label="Face {index + 1}: {_said(face)}">'
         f'<span aria-hidden="true">{index + 1}</span></button>'
     )
 
@@ -244,16 +244,29 @@ def _card(index: int, seen: Seen, beside: str, talk: bool) -> str:
     return (
         f'<li class="face-card{" is-chosen" * (index == 0)}" data-face="{index}" '
         f'style="--face:{label_colour(face.label)}">'
-        f'<div class="face-head"><img src="{_data_uri(crop)}" alt="">'
-        f"<h3>Face {index + 1}<br><strong>{_verdict(face)}</strong></h3>"
+        f'<div class="face-head"><img src="{data_uri(crop)}" alt="">'
+        f"<h3>Face {index + 1}<br><strong>{_said(face)}</strong></h3>"
         f"{talk_button * talk}</div>{_bars(face, other, beside)}{texts}</li>"
     )
 
 
-def _verdict(face: Face) -> str:
-    """The label and its probability, or that there is none to rely on."""
-    best = f"{escape(face.label)} {_percent(face.confidence)}"
-    return f"unsure, perhaps {best}" if face.abstained else best
+def _said(face: Face) -> str:
+    return verdict(face.label, face.confidence, face.abstained)
+
+
+def verdict(label: str, share: float, is_unsure: bool) -> str:
+    """A label with its probability, or that there is none to rely on.
+
+    Args:
+        label (`str`): The likeliest.
+        share (`float`): Its probability.
+        is_unsure (`bool`): Whether that is too little.
+
+    Returns:
+        `str`: HTML.
+    """
+    best = f"{escape(label)} {percent(share)}"
+    return f"unsure, perhaps {best}" if is_unsure else best
 
 
 def _sentence(text: str | None) -> str:
@@ -270,11 +283,11 @@ def _bars(face: Face, other: Face | None, beside: str) -> str:
         )
     rows = []
     for label, share in sorted(face.probabilities.items(), key=lambda item: -item[1]):
-        bars, numbers = _bar(label, share), f"<td>{_percent(share)}</td>"
+        bars, numbers = _bar(label, share), f"<td>{percent(share)}</td>"
         if other is not None:
             there = _of(other.probabilities, label)
             bars += _bar(label, there, "is-beside")
-            numbers += f"<td>{_percent(there)}</td>"
+            numbers += f"<td>{percent(there)}</td>"
         rows.append(
             f'<tr><th scope="row">{escape(label)}</th>'
             f'<td class="face-track" aria-hidden="true">{bars}</td>{numbers}</tr>'
@@ -282,8 +295,15 @@ def _bars(face: Face, other: Face | None, beside: str) -> str:
     return f'<table class="face-bars">{head}<tbody>{"".join(rows)}</tbody></table>'
 
 
-def _percent(share: float) -> str:
-    """A probability; what is not certain is not rounded to certainty."""
+def percent(share: float) -> str:
+    """A probability; what is not certain is not rounded to certainty.
+
+    Args:
+        share (`float`): In [0, 1].
+
+    Returns:
+        `str`: HTML.
+    """
     if 0.995 <= share < 1.0:
         return "&gt;99%"
     return "&lt;1%" if 0.0 < share < 0.005 else f"{share:.0%}"
@@ -298,8 +318,15 @@ def _bar(label: str, share: float, kind: str = "") -> str:
     return f'<span class="{kind}" style="width:{share:.1%};--face:{label_colour(label)}"></span>'
 
 
-def _data_uri(image: Image.Image) -> str:
-    """A picture in the page itself."""
+def data_uri(image: Image.Image) -> str:
+    """A picture in the page itself.
+
+    Args:
+        image (`PIL.Image.Image`): RGB.
+
+    Returns:
+        `str`: An address that holds it as JPEG.
+    """
     stream = io.BytesIO()
     image.save(stream, format="JPEG", quality=88)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()
