@@ -21,6 +21,7 @@ VERBS = {
     "train": ("emo_llama.cli.train", "train a model from a YAML recipe"),
     "ablate": ("emo_llama.cli.ablate", "train and score a recipe with its parts switched off"),
     "eval": ("emo_llama.cli.eval", "score a built split with the official metrics"),
+    "leaderboard": ("emo_llama.cli.leaderboard", "show reports beside published numbers"),
     "init": ("emo_llama.cli.init", "compose a new model from a language model and a tower"),
     "convert": ("emo_llama.cli.convert", "turn reference checkpoints into this format"),
     "space": ("emo_llama.cli.space", "serve the Gradio Space on this machine"),

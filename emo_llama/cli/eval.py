@@ -86,6 +86,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     report = evaluate_split(recognizer, _with_bar(rows, args), args.batch_size) | {
         "model": args.model or "emo-llama-tiny (embedded)",
         "data": args.data,
+        "dataset": _build_report(args.data).get("choices", {}).get("name"),
         "split": args.split,
         "scorer": SCORER,
         "command": shlex.join(["emo-llama", *sys.argv[1:]]),
@@ -106,10 +107,15 @@ def _with_bar(rows: Iterable[dict[str, Any]], args: argparse.Namespace) -> Itera
     """The rows, counted on stderr; where that is no terminal, a line now and then."""
     from tqdm import tqdm
 
-    from emo_llama.dataset_builders.build import REPORT
-
-    path = Path(args.data) / REPORT
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    known = _build_report(args.data)
     total = known.get("counts", {}).get("category", {}).get(args.split, {}).get("written")
     pause = 0.1 if sys.stderr.isatty() else LOG_SECONDS
     yield from tqdm(rows, total=total, desc="eval", unit=" rows", mininterval=pause)
+
+
+def _build_report(folder: str) -> dict[str, Any]:
+    """What `emo-llama data build` noted of a folder; empty where it notes nothing."""
+    from emo_llama.dataset_builders.build import REPORT
+
+    path = Path(folder) / REPORT
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from emo_llama.evaluation.report import share_text
+
 __all__ = ["as_markdown", "draw_plot"]
 
 TITLES = {"face_info_mining": "FIM", "attributes": "attribute prompt", "tower": "tower"}
@@ -38,7 +40,7 @@ def as_markdown(table: Mapping[str, Any]) -> str:
     ]
     for row in table["cells"]:
         switches = " | ".join(row[name] for name in TITLES)
-        scores = " | ".join(_share(row[key], row["intervals"][key]) for key in ("war", "uar"))
+        scores = " | ".join(share_text(row[key], row["intervals"][key]) for key in ("war", "uar"))
         runs = ", ".join(f"{100 * run['war']:.1f}" for run in row["runs"])
         lines.append(f"| {switches} | {scores} | {runs} | {_difference(row)} |")
     return "\n".join(lines) + "\n"
@@ -74,11 +76,6 @@ def draw_plot(table: Mapping[str, Any], path: Path) -> None:
     axes.legend()
     figure.savefig(path, dpi=150)
     pyplot.close(figure)
-
-
-def _share(value: float, interval: list[float]) -> str:
-    low, high = interval
-    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _difference(row: Mapping[str, Any]) -> str:

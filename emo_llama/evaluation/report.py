@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-__all__ = ["as_page", "as_text", "confusion_text", "versions"]
+__all__ = ["as_page", "as_text", "confusion_text", "share_text", "versions"]
 
 PACKAGES = ("emo-llama", "torch", "transformers", "datasets", "numpy")
 METRICS = {"war": "WAR (accuracy)", "uar": "UAR", "macro_f1": "macro F1"}
@@ -113,6 +113,20 @@ def as_page(report: Mapping[str, Any]) -> str:
         f"<h2>Made with</h2><p><code>{html.escape(report['command'])}</code></p>"
         f"<p>{html.escape(used)}</p></html>\n"
     )
+
+
+def share_text(value: float, interval: Sequence[float]) -> str:
+    """A share with its 95% interval as tables show it.
+
+    Args:
+        value (`float`): In [0, 1].
+        interval (`Sequence[float]`): Its lower and upper end.
+
+    Returns:
+        `str`: In per cent, for example `"84.9 [83.6, 86.1]"`.
+    """
+    low, high = interval
+    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _with_interval(report: Mapping[str, Any], key: str) -> str:

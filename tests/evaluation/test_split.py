@@ -9,6 +9,7 @@ import pytest
 
 from emo_llama.cli import main
 from emo_llama.errors import DataFormatError, InputNotFoundError, UsageError
+from emo_llama.evaluation.metrics.facial_expression.scores import expression_scores
 from emo_llama.evaluation.split import evaluate_split, read_split
 from emo_llama.files import only_run
 from emo_llama.labels import FERPLUS
@@ -84,6 +85,17 @@ def saved_model(tmp_path):
     return tmp_path / "model"
 
 
+def of_the_metric(report):
+    """What the metric gives for the rows that a report's confusion matrix counts."""
+    said, true = [], []
+    for label, counts in zip(report["labels"], report["confusion"], strict=True):
+        true += [label] * report["per_class"][label]["n"]
+        answers = zip(report["labels"], counts, strict=True)
+        said += [name for name, count in answers for _ in range(count)]
+        said += [None] * (len(true) - len(said))
+    return expression_scores(said, true, report["labels"])
+
+
 def test_eval_prints_the_report_of_the_interface(built, saved_model, tmp_path, capsys):
     arguments = ["--data", str(built), "--split", "test", "--model", str(saved_model)]
     page = tmp_path / "report.html"
@@ -96,6 +108,8 @@ def test_eval_prints_the_report_of_the_interface(built, saved_model, tmp_path, c
         *("model", "data", "split", "scorer", "command", "versions"),
     } <= set(report)
     assert (report["n"], report["split"], report["model"]) == (8, "test", str(saved_model))
+    assert report["dataset"] == "ferplus"
+    assert report.items() >= of_the_metric(report).items()
     assert "Confusion" in page.read_text()
 
 
@@ -133,6 +147,7 @@ def test_a_picture_that_cannot_be_read_is_a_named_miss(copied, saved_model, caps
     captured = capsys.readouterr()
     report = json.loads(captured.out)
     assert (report["n"], report["coverage"]) == (8, 7 / 8)
+    assert report.items() >= of_the_metric(report).items()
     assert report["per_class"][rows[2]["label"]] == {"recall": 0.0, "n": 1}
     assert [row["id"] for row in report["unread"]] == [rows[2]["id"]]
     assert f"{rows[2]['id']}: not scored" in captured.err
