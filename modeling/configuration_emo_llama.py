@@ -205,6 +205,9 @@ class EmoLlamaConfig(PreTrainedConfig):
         label_bias (`list[float]` of length `num_labels`, *optional*):
             What is then added to them, in the order of `id2label`: above zero for labels that the
             training data hold rarely (logit adjustment, arXiv 2007.07314).
+        max_turns (`int`, *optional*):
+            Questions in the longest conversation that a language model trained from scratch has
+            seen: beside more it reads none of them well. Without it as many as its context holds.
         tie_word_embeddings (`bool`, *optional*, defaults to `False`):
             Whether the language model's head shares the token embedding. Taken over from
             `text_config`.
@@ -259,6 +262,7 @@ class EmoLlamaConfig(PreTrainedConfig):
     attribute_prompt: Literal["off", "predicted", "given"] = "off"
     label_temperature: float = 1.0
     label_bias: list[float] | tuple[float, ...] | None = None
+    max_turns: int | None = None
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -205,6 +205,8 @@ def _start(
     adopt_labels(model, data.labels)
     if recipe.scratch is None:
         switch_parts(model, processor, recipe.face_info_mining, recipe.tower, seed)
+    else:
+        model.config.max_turns = data.longest_conversation()
     model.config.attribute_prompt = recipe.attributes
     return model, processor
 

@@ -24,7 +24,7 @@ from emo_llama.prompts import (
     settled,
 )
 from emo_llama.recognition.rendering import render_prompt
-from emo_llama.testing import tiny_model, tiny_processor
+from emo_llama.testing import tiny_config, tiny_model, tiny_processor
 
 PORTRAIT = EMBEDDED_MODEL.parent / "portrait.jpg"
 QUESTION = "What do the eyes show?"
@@ -169,3 +169,21 @@ def test_a_long_conversation_keeps_its_first_and_last_turns(recognizer, picture)
     assert recognizer.ask(picture, QUESTION, turns) == recognizer.ask(picture, QUESTION, kept)
     for few in ([], turns[:1], turns[:3]):
         assert answerer._recent(QUESTION, few) == few
+
+
+@pytest.mark.parametrize("learned, kept", [(1, [0]), (2, [0]), (3, [0, 5]), (6, [0, 2, 3, 4, 5])])
+def test_a_model_of_short_conversations_gets_short_ones(learned: int, kept: list[int]) -> None:
+    model = tiny_model(tiny_config(max_turns=learned))
+    answerer = EmotionRecognizer(model, tiny_processor())._answerer
+    turns = [(f"Question {n}?", "Yes.") for n in range(6)]
+    assert answerer._recent(QUESTION, turns) == [turns[n] for n in kept]
+
+
+def test_the_shipped_model_stays_to_the_point(shipped: EmotionRecognizer) -> None:
+    """It has learned conversations of two questions; the fifth is answered like the second."""
+    turns = [(conversation_question(), shipped.ask(PORTRAIT, conversation_question()))]
+    expected = [shipped.ask(PORTRAIT, question, turns) for question in FOLLOW_UPS.values()]
+    for question in FOLLOW_UPS.values():
+        turns.append((question, shipped.ask(PORTRAIT, question, turns)))
+    assert [answer for _, answer in turns[1:]] == expected
+    assert "mouth" in expected[0] and "eyes" in expected[1] and "brows" in expected[2]

@@ -111,6 +111,15 @@ class InstructionData:
         """
         return self._configs[CONFIGS[0]][split]
 
+    def longest_conversation(self) -> int:
+        """How many questions the longest conversation of the training split has.
+
+        Returns:
+            `int`: One at least.
+        """
+        found = [splits["train"]["messages"] for splits in self._configs.values()]
+        return max(len(messages) // 2 for rows in found for messages in rows)
+
     def rows(self, conversation_share: float, seed: int, split: str = "train") -> Dataset:
         """The rows that are shown in one epoch, mixed.
 
