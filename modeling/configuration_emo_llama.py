@@ -208,6 +208,9 @@ class EmoLlamaConfig(PreTrainedConfig):
         max_turns (`int`, *optional*):
             Questions in the longest conversation that a language model trained from scratch has
             seen: beside more it reads none of them well. Without it as many as its context holds.
+        operating_points (`dict[str, list[float]]`, *optional*):
+            What a caller may choose by name in place of `label_bias`, each of the same kind, as
+            `"balanced"` for mean recall rather than accuracy.
         tie_word_embeddings (`bool`, *optional*, defaults to `False`):
             Whether the language model's head shares the token embedding. Taken over from
             `text_config`.
@@ -263,6 +266,7 @@ class EmoLlamaConfig(PreTrainedConfig):
     label_temperature: float = 1.0
     label_bias: list[float] | tuple[float, ...] | None = None
     max_turns: int | None = None
+    operating_points: dict[str, list[float]] | None = None
     tie_word_embeddings: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
@@ -344,18 +348,22 @@ class EmoLlamaConfig(PreTrainedConfig):
             )
 
     def validate_label_bias(self) -> None:
-        """Check `label_bias`.
+        """Check `label_bias` and its alternatives, the `operating_points`.
 
         Raises:
-            ValueError: It has not one finite number a label.
+            ValueError: One has not one finite number a label.
         """
-        if self.label_bias is not None and not all(map(math.isfinite, self.label_bias)):
-            raise ValueError(f"label_bias must be finite, got {list(self.label_bias)}.")
-        if self.label_bias is not None and len(self.label_bias) != self.num_labels:
-            raise ValueError(
-                f"label_bias has {len(self.label_bias)} numbers for {self.num_labels} labels. Give "
-                "one a label, or leave it out."
-            )
+        given = {} if self.label_bias is None else {"label_bias": self.label_bias}
+        for name, point in (self.operating_points or {}).items():
+            given[f"operating_points[{name!r}]"] = point
+        for name, bias in given.items():
+            if not all(map(math.isfinite, bias)):
+                raise ValueError(f"{name} must be finite, got {list(bias)}.")
+            if len(bias) != self.num_labels:
+                raise ValueError(
+                    f"{name} has {len(bias)} numbers for {self.num_labels} labels. Give one a "
+                    "label, or leave it out."
+                )
 
     @property
     def vision_hidden_size(self) -> int:

@@ -155,3 +155,19 @@ def test_the_record_of_the_portrait_is_json(capsys) -> None:
     assert main(["predict", str(PORTRAIT), "--device", "cpu", "--format", "jsonl"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["faces"][0]["label"] == "happiness"
+
+
+@pytest.mark.slow
+def test_it_offers_a_balanced_operating_point(capsys: pytest.CaptureFixture[str]) -> None:
+    """Contempt, the rarest label but one in the training data, gains the most but one."""
+
+    def named(*words: str) -> dict[str, float]:
+        assert main(["predict", str(PORTRAIT), "--no-text", "--format", "json", *words]) == 0
+        (record,) = json.loads(capsys.readouterr().out)
+        return record["faces"][0]["probabilities"]
+
+    own, balanced = named(), named("--prior", "balanced")
+    gains = {label: balanced[label] / own[label] for label in FERPLUS}
+    assert sorted(gains, key=gains.__getitem__, reverse=True)[:3] == ["disgust", "contempt", "fear"]
+    assert main(["predict", str(PORTRAIT), "--prior", "fair"]) == 2
+    assert "no operating point 'fair'; it has balanced" in capsys.readouterr().err

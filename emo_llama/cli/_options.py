@@ -18,6 +18,11 @@ SHARED: dict[str, dict[str, Any]] = {
         "help": "age, gender and race before the question, as the face network guesses them, for "
         "models that were tuned so (default: %(default)s)",
     },
+    "--prior": {
+        "metavar": "NAME",
+        "help": "operating point of the model: balanced names rare expressions more often, at the "
+        "price of accuracy (default: the model's own)",
+    },
     "--config": {
         "metavar": "FILE",
         "help": "the recipe: a YAML file, or the name of one that comes with the package",

@@ -40,6 +40,8 @@ class Job:
             Probability below which a label is not trusted.
         attributes (`str`):
             `"off"` or `"predicted"`.
+        prior (`str`, *optional*):
+            Operating point of the model; its own by default.
         draw (`bool`):
             Whether landmarks and a picture are wanted.
     """
@@ -51,6 +53,7 @@ class Job:
     describe: bool
     abstain_below: float
     attributes: str
+    prior: str | None
     draw: bool
 
     def settings(self) -> dict[str, Any]:
@@ -69,6 +72,7 @@ class Job:
             "text": self.describe,
             "abstain_below": self.abstain_below,
             "attributes": self.attributes,
+            "prior": self.prior,
         }
 
 
@@ -112,6 +116,7 @@ def load(job: Job) -> "EmotionRecognizer":
         device=job.device,
         abstain_below=job.abstain_below,
         attributes=job.attributes,
+        prior=job.prior,
     )
 
 

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--split", default="validation", metavar="S", help="the split (default: %(default)s)"
     )
-    _options.add(parser, "--model", "--device", "--attributes")
+    _options.add(parser, "--model", "--device", "--attributes", "--prior")
     parser.add_argument(
         "--batch-size",
         type=int,
@@ -81,13 +81,18 @@ def _evaluate(args: argparse.Namespace) -> int:
     logging.disable_progress_bar()
     rows = read_split(args.data, args.split)
     recognizer = EmotionRecognizer.from_pretrained(
-        args.model, detector="none", device=args.device, attributes=args.attributes
+        args.model,
+        detector="none",
+        device=args.device,
+        attributes=args.attributes,
+        prior=args.prior,
     )
     report = evaluate_split(recognizer, _with_bar(rows, args), args.batch_size) | {
         "model": args.model or "emo-llama-tiny (embedded)",
         "data": args.data,
         "dataset": _build_report(args.data).get("choices", {}).get("name"),
         "split": args.split,
+        "prior": args.prior,
         "scorer": SCORER,
         "command": shlex.join(["emo-llama", *sys.argv[1:]]),
         "versions": versions(),

@@ -71,7 +71,7 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
         default="detect",
         help="find the faces, or take each whole image for one (default: %(default)s)",
     )
-    _options.add(parser, "--model", "--device", "--attributes")
+    _options.add(parser, "--model", "--device", "--attributes", "--prior")
     parser.add_argument(
         "--abstain-below",
         type=float,
@@ -105,6 +105,7 @@ def main(args: argparse.Namespace) -> int:
         describe=not args.no_text,
         abstain_below=args.abstain_below,
         attributes=args.attributes,
+        prior=args.prior,
         draw=args.overlay is not None,
     )
     with ExitStack() as stack:

@@ -58,9 +58,13 @@ class EmotionRecognizer(AskingMixin):
         attributes (`str`, *optional*, defaults to `"off"`):
             `"predicted"` puts apparent age, gender and race, as the face network guesses them,
             before each question about a picture; for models that were tuned so.
+        prior (`str`, *optional*):
+            Name of one of the checkpoint's operating points, as `"balanced"`, which names rare
+            expressions more often; the checkpoint's own choice by default.
 
     Raises:
-        UsageError: Attributes are asked of a model that cannot predict them.
+        UsageError: Attributes are asked of a model that cannot predict them, or the checkpoint has
+            no operating point of that name.
 
     Example:
     ```python
@@ -83,6 +87,7 @@ class EmotionRecognizer(AskingMixin):
         abstain_below: float = 0.0,
         max_new_tokens: int = 64,
         attributes: str = "off",
+        prior: str | None = None,
     ) -> None:
         if attributes == "predicted":
             check_attributes(model)
@@ -93,7 +98,7 @@ class EmotionRecognizer(AskingMixin):
         self.abstain_below = abstain_below
         self.labels = tuple(label for _, label in sorted(model.config.id2label.items()))
         self._answerer = Answerer(model, processor, max_new_tokens)
-        self._scorer = LabelScorer(model, processor, self.labels)
+        self._scorer = LabelScorer(model, processor, self.labels, prior)
         self._lock = threading.RLock()  # a fast tokenizer serves one thread at a time
 
     def __getstate__(self) -> dict[str, Any]:

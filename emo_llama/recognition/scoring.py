@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from emo_llama.errors import EmoLlamaError, ScoreError
+from emo_llama.errors import EmoLlamaError, ScoreError, UsageError
 from emo_llama.modeling import (
+    EmoLlamaConfig,
     EmoLlamaEncodings,
     EmoLlamaForConditionalGeneration,
     EmoLlamaProcessor,
@@ -32,8 +33,11 @@ class LabelScorer:
             Its processor.
         labels (`Sequence[str]`):
             The labels, in the order that the question names them.
+        prior (`str`, *optional*):
+            Name of one of the checkpoint's `operating_points`; its `label_bias` by default.
 
     Raises:
+        UsageError: The checkpoint has no operating point of that name.
         EmoLlamaError: The chat template does not append the answer to the prompt unchanged.
     """
 
@@ -42,15 +46,15 @@ class LabelScorer:
         model: EmoLlamaForConditionalGeneration,
         processor: EmoLlamaProcessor,
         labels: Sequence[str],
+        prior: str | None = None,
     ) -> None:
         self.model = model
         self.processor = processor
         self.labels = tuple(labels)
         self.prompt = render_prompt(processor, category_question(self.labels))
         self.ids, self.mask = self._label_ids()
-        config = model.config
-        names = [name for _, name in sorted(config.id2label.items())]  # a file has 10 before 2
-        bias = dict(zip(names, config.label_bias or (), strict=False))
+        names = [name for _, name in sorted(model.config.id2label.items())]  # a file: 10 before 2
+        bias = dict(zip(names, _label_bias(model.config, prior), strict=False))
         self.bias = torch.tensor([bias.get(label, 0.0) for label in self.labels]).double()
 
     def score(
@@ -71,7 +75,7 @@ class LabelScorer:
 
         Returns:
             `np.ndarray` of shape (n, n_labels), float64: Probabilities, after the
-            config's `label_temperature` and `label_bias`; each row sums to 1.
+            config's `label_temperature` and the bias of the operating point; each row sums to 1.
 
         Raises:
             ScoreError: The model's likelihoods are not finite.
@@ -140,3 +144,17 @@ class LabelScorer:
         ids = pad(rows, batch_first=True)
         mask = pad([torch.ones_like(row) for row in rows], batch_first=True)
         return ids, mask
+
+
+def _label_bias(config: EmoLlamaConfig, prior: str | None) -> Sequence[float]:
+    """What is added to the scores of the labels; empty where it is nothing."""
+    if prior is None:
+        return config.label_bias or ()
+    points = config.operating_points or {}
+    if prior not in points:
+        known = f"it has {', '.join(sorted(points))}" if points else "it has none"
+        raise UsageError(
+            f"the checkpoint has no operating point {prior!r}; {known}. Name one of these, or "
+            "leave the choice out for the checkpoint's own."
+        )
+    return points[prior]

@@ -50,6 +50,8 @@ class RecipeArguments:
         prior_correction (`float`, *optional*, defaults to 0.0):
             How far the finished model's probabilities make up for rare labels: 0 not, 1 as if all
             came equally often. Trades accuracy for recall of the rare ones.
+        operating_points (`dict[str, float]`, *optional*):
+            Further such corrections by name, stored in the checkpoint for a caller to choose from.
         ema_decay (`float`, *optional*, defaults to 0.0):
             Of the running average of the trained weights, a step; the average is what is kept. 0
             keeps the last weights.
@@ -77,6 +79,7 @@ class RecipeArguments:
     expression_loss: float = 0.0
     attributes: Literal["off", "predicted"] = "off"
     prior_correction: float = 0.0
+    operating_points: dict[str, float] = field(default_factory=dict)
     ema_decay: float = 0.0
     early_stopping_patience: int = 0
     feature_cache: str | None = None

@@ -26,7 +26,7 @@ def adopt_labels(model: EmoLlamaForConditionalGeneration, labels: list[str]) -> 
     if [label for _, label in sorted(config.id2label.items())] != labels:
         config.id2label = dict(enumerate(labels))
         config.label2id = {label: number for number, label in enumerate(labels)}
-        config.label_temperature, config.label_bias = 1.0, None
+        config.label_temperature, config.label_bias, config.operating_points = 1.0, None, None
 
 
 def freeze(model: EmoLlamaForConditionalGeneration, parts: Sequence[str]) -> None:

@@ -280,9 +280,12 @@ def _save(
 ) -> dict[str, Any] | None:
     """Writes the model, calibrates and scores it; the report, where there is a validation split."""
     labels = [label for _, label in sorted(model.config.id2label.items())]
-    model.config.label_bias = prior_bias(
-        data.category("train")["label"], labels, recipe.prior_correction
-    )
+    shown = data.category("train")["label"]
+    model.config.label_bias = prior_bias(shown, labels, recipe.prior_correction)
+    model.config.operating_points = {
+        name: prior_bias(shown, labels, power) or [0.0] * len(labels)
+        for name, power in recipe.operating_points.items()
+    }
     model.eval().save_pretrained(out)
     processor.save_pretrained(out)
     if SPLIT not in data.splits:

@@ -56,6 +56,8 @@ def test_all_patches_of_a_pyramid_need_the_grid():
 def test_the_label_bias_has_a_number_for_each_label():
     with pytest.raises(Exception, match="3 numbers for 2 labels"):
         tiny_config(id2label={0: "calm", 1: "glad"}, label_bias=[0.0, 0.1, 0.2])
+    with pytest.raises(Exception, match=r"operating_points\['balanced'\] has 1 numbers for 2"):
+        tiny_config(id2label={0: "calm", 1: "glad"}, operating_points={"balanced": [0.5]})
 
 
 def test_face_tokens_must_suffice_for_both_kinds():

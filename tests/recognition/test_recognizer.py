@@ -109,6 +109,21 @@ def test_the_label_bias_of_the_checkpoint_is_used(processor, picture) -> None:
     assert biased.sum() == pytest.approx(1)
 
 
+def test_a_caller_chooses_the_operating_point(processor, picture) -> None:
+    """In place of the checkpoint's own bias, not on top of it."""
+    model = tiny_model()
+    names = [name for _, name in sorted(model.config.id2label.items())]
+    picked = names.index("contempt")
+    plain = EmotionRecognizer(model, processor).score_labels([picture])[0]
+    model.config.label_bias = [0.5 * number for number in range(8)]
+    model.config.operating_points = {"balanced": [2.0 * (n == picked) for n in range(8)]}
+    chosen = EmotionRecognizer(model, processor, prior="balanced").score_labels([picture])[0]
+    gain = np.log(chosen / plain)
+    assert gain - gain[0] == pytest.approx([2.0 * (n == picked) for n in range(8)])
+    with pytest.raises(UsageError, match="no operating point 'even'; it has balanced"):
+        EmotionRecognizer(model, processor, prior="even")
+
+
 def test_each_of_eleven_labels_has_its_own_bias(processor, picture, tmp_path) -> None:
     """A saved configuration lists its labels as text: 0, 1, 10, 2."""
     names = [f"label {number}" for number in range(11)]

@@ -39,7 +39,7 @@ from emo_llama.training.scratch.assembling import (
 @pytest.mark.slow
 def test_train_changes_what_is_not_frozen(recipe, tmp_path):
     out = tmp_path / "embedded"
-    settings = str(recipe(prior_correction=0.5))
+    settings = str(recipe(prior_correction=0.5, operating_points={"balanced": 1.0}))
     assert main(["train", "--config", settings, "--export_to", str(out)]) == 0
     before = load_file(tmp_path / "start" / "model.safetensors")
     after = load_file(out / "model.safetensors")
@@ -63,6 +63,8 @@ def test_train_changes_what_is_not_frozen(recipe, tmp_path):
     model, _ = load_model(out)
     assert 0.25 <= model.config.label_temperature <= 8
     assert len(set(model.config.label_bias)) > 1
+    balanced = model.config.operating_points["balanced"]
+    assert balanced == pytest.approx([2 * bias for bias in model.config.label_bias], abs=1e-3)
 
 
 @pytest.mark.slow
@@ -136,12 +138,13 @@ def test_another_label_set_begins_uncalibrated():
     model = tiny_model()
     model.config.label_temperature = 2.0
     model.config.label_bias = [0.0] * 8
+    model.config.operating_points = {"balanced": [0.0] * 8}
     adopt_labels(model, list(FERPLUS))
     assert model.config.label_temperature == 2.0 and model.config.label_bias == [0.0] * 8
     adopt_labels(model, ["calm", "bored"])
     assert model.config.id2label == {0: "calm", 1: "bored"}
     assert (model.config.label2id["bored"], model.config.label_temperature) == (1, 1.0)
-    assert model.config.label_bias is None
+    assert model.config.label_bias is None and model.config.operating_points is None
 
 
 def test_whole_clips_cannot_be_shown(tmp_path):
