@@ -4,7 +4,8 @@
 
 What a new user has is made here from the bundled portrait and drawn faces: a photo, a clip, a
 folder of photos and one of pictures in two classes. Commands in blocks that a document marks
-(`licensed`, `network`, `gpus`: what they need) are listed and not run.
+(`licensed`, `network`, `gpus`: what they need) are listed and not run; those marked `serves` run
+until their address answers.
 """
 
 import argparse
@@ -12,11 +13,13 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import av
 from PIL import Image, ImageEnhance
@@ -28,6 +31,8 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
 DOCUMENTS = ("README.md", *PAGES)
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SERVES = "serves"
+ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
 PROGRAMS = ("emo-llama", "make", "python", "accelerate", "torchrun", "pip", "hf", "trl")
 PORTRAIT = EMBEDDED_MODEL.parent / "portrait.jpg"
 
@@ -35,7 +40,7 @@ PORTRAIT = EMBEDDED_MODEL.parent / "portrait.jpg"
 def commands(document: str) -> list[tuple[str, str]]:
     """Every command of a document with what it needs: nothing, or the mark of its block.
 
-    A block of Python is one command; it runs unless it is marked `no-run`.
+    A block of Python is one command.
     """
     found = []
     for kind, text in BLOCK.findall((ROOT / document).read_text(encoding="utf-8")):
@@ -69,8 +74,8 @@ def furnish(folder: Path) -> None:
         container.mux(stream.encode())
 
 
-def run(command: str, folder: Path) -> subprocess.CompletedProcess:
-    """Runs one command in a process of its own, with the package of this interpreter."""
+def process(command: str) -> list[str]:
+    """The words of a command, with the package and the programs of this interpreter."""
     words = [sys.executable, "-c", command]
     if "\n" not in command:
         program, *rest = shlex.split(command)
@@ -79,7 +84,40 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess:
     # Programs of packages lie beside the interpreter, whose environment may be inactive.
     places = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
     words[0] = shutil.which(words[0], path=places) or words[0]
+    return words
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess:
+    """Runs one command in a process of its own."""
+    words = process(command)
     return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=600)
+
+
+def serve(command: str, folder: Path) -> subprocess.CompletedProcess:
+    """Runs a command that serves until its address answers, then interrupts it."""
+    told, settings = folder / "told.txt", {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with told.open("w") as output:
+        server = subprocess.Popen(
+            process(command), cwd=folder, stdout=output, stderr=output, env=settings
+        )
+    answered, end = False, time.monotonic() + 600
+    while not answered and server.poll() is None and time.monotonic() < end:
+        time.sleep(0.5)
+        address = ADDRESS.search(told.read_text())
+        answered = bool(address) and answers(address[0])
+    server.send_signal(signal.SIGINT)
+    status = server.wait(timeout=60)
+    failed = 0 if answered and status in (0, 130) else status or 1
+    return subprocess.CompletedProcess(command, failed, "", told.read_text())
+
+
+def answers(address: str) -> bool:
+    """Whether a page is served there."""
+    try:
+        with urlopen(address, timeout=30) as page:
+            return page.status == 200
+    except OSError:
+        return False
 
 
 def walk(document: str, folder: Path) -> int:
@@ -89,11 +127,11 @@ def walk(document: str, folder: Path) -> int:
     print(f"{document}, in {folder}")
     for needs, command in commands(document):
         shown = command.strip().splitlines()[0]
-        if needs:
+        if needs and needs != SERVES:
             print(f"  not run ({needs}): {shown}")
             continue
         started = time.perf_counter()
-        done = run(command, folder)
+        done = (serve if needs == SERVES else run)(command, folder)
         seconds = time.perf_counter() - started
         print(f"  {'ok' if done.returncode == 0 else 'FAILED':6} {seconds:5.1f} s  {shown}")
         if done.returncode or "Traceback" in done.stderr:

@@ -34,6 +34,15 @@ NEIGHBOURS = {
 }
 USAGE_WIDTH = 80  # characters
 TREE = tempfile.TemporaryDirectory(prefix="emo-llama-docs-")
+# What stands behind the language of a block says what it needs; tests/walkthrough.py reads it.
+MARK = re.compile(r"^```(\w+) (\w+)$", re.MULTILINE)
+MARKS = {
+    "gpus": "needs GPUs",
+    "licensed": "needs files that you obtain yourself",
+    "network": "needs the network",
+    "onnx": "needs onnx and onnxscript",
+    "serves": "runs until it is interrupted",
+}
 LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 DRAWING = re.compile(r'<img alt="[^"]*" src="[^"]*?images/([\w-]+\.svg)"[^>]*/?>')
 
@@ -82,7 +91,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Turn links to files beside `docs/` into links of the site."""
+    """Turn links to files beside `docs/` into the site's, and marks of blocks into titles."""
     target = page.file.src_uri
     source = next((name for name, uri in NEIGHBOURS.items() if uri == target), f"docs/{target}")
     if source == "README.md":  # the site has a first page of its own
@@ -95,7 +104,8 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
             return found[0]
         return found[1] + posixpath.relpath(uri, posixpath.dirname(target) or ".") + found[3]
 
-    return LINK.sub(site_link, markdown)
+    titled = MARK.sub(lambda found: f'```{found[1]} title="{MARKS[found[2]]}"', markdown)
+    return LINK.sub(site_link, titled)
 
 
 def on_page_content(html: str, **_: object) -> str:

@@ -79,6 +79,9 @@ def test_links_to_neighbours_become_links_of_the_site():
     assert (
         turned == "[a](about/security.md#reporting) [b](training.md) [c](https://arxiv.org/abs/1)"
     )
+    marked = "```sh network\nhf\n```\n"
+    turned = script("hooks", "mkdocs").on_page_markdown(marked, page=Page)
+    assert turned == '```sh title="needs the network"\nhf\n```\n'
     Found.src_uri = "about/model-card.md"
     turned = script("hooks", "mkdocs").on_page_markdown("[a](docs/ablation.md)", page=Page)
     assert turned == "[a](../ablation.md)"

@@ -92,5 +92,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
     told = [line for line in lines if "contains" in line or "not included" in line]
     assert told == []  # what mkdocs says of doubtful links
     assert outside(site) == []
+    raw = [path.name for path in site.rglob("*.html") if "```" in path.read_text(encoding="utf-8")]
+    assert raw == []  # a block that was not recognised as one
     pages = {str(path.relative_to(site)) for path in site.rglob("*.html")}
     assert pages >= {"index.html", "cli/index.html", *(f"cli/{verb}.html" for verb in VERBS)}
