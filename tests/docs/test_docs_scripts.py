@@ -32,8 +32,8 @@ def helps(parser: argparse.ArgumentParser) -> list[str]:
     """What `--help` prints of a verb and of each of its actions."""
     texts = [parser.format_help()]
     for action in parser._actions:
-        for child in action.choices.values() if isinstance(action.choices, dict) else ():
-            texts += helps(child)
+        if isinstance(action, argparse._SubParsersAction):
+            texts += [text for child in action.choices.values() for text in helps(child)]
     return texts
 
 
