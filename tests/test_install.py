@@ -24,7 +24,8 @@ import emo_llama
 ROOT = Path(__file__).parents[1]
 PORTRAIT = ROOT / "emo_llama" / "assets" / "portrait.jpg"
 FOLDERS = ("emo_llama", "modeling", "dataset_builders", "recipes", "space")
-PAPERS = ("README.md", "CHANGELOG.md", "CITATION.cff", "MODEL_CARD.md", "SECURITY.md", "LICENSE")
+LICENCES = ("LICENSE", "LICENSES.md")
+PAPERS = ("README.md", "CHANGELOG.md", "CITATION.cff", "MODEL_CARD.md", "SECURITY.md", *LICENCES)
 SOURCES = (*FOLDERS, *PAPERS, "setup.cfg", "pyproject.toml", "MANIFEST.in", "constraints.txt")
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_{}(sys.argv[1])"
 MAX_WHEEL = 30_000_000
@@ -147,7 +148,7 @@ def test_the_wheel_holds_all_that_lies_in_the_folders(built: Path) -> None:
     info = {name for name in found if ".dist-info/" in name}
     assert found.keys() - info == expected.keys()
     assert all(found[name] == path.read_bytes() for name, path in expected.items())
-    assert any(name.endswith("licenses/LICENSE") for name in info)
+    assert {name.rpartition("licenses/")[2] for name in info if "licenses/" in name} == {*LICENCES}
     assert wheel_in(built).stat().st_size < MAX_WHEEL
 
 

@@ -1,5 +1,6 @@
 """The folder as `evaluate` loads it: here, and in processes that know nothing of the package."""
 
+import ast
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from emo_llama.evaluation.metrics.facial_expression.scores import expression_sco
 evaluate = pytest.importorskip("evaluate")
 FOLDER = Path(package.__file__).parent
 ROOT = Path(__file__).parents[3]
+IMPORTS = (ast.Import, ast.ImportFrom)
 SAID = ["happy", None, "sad", "sad"]
 TRUE = ["happy", "happy", "sad", "happy"]
 
@@ -155,6 +157,20 @@ def test_the_card_shows_what_runs_and_names_what_is_tested(metric):
     assert yaml.safe_load(head)["license"] == "apache-2.0"
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     assert f"gradio=={yaml.safe_load(head)['sdk_version']}\n" in pins
+
+
+def test_it_imports_only_what_evaluate_finds_and_installs():
+    """evaluate reads the imports of the script alone, and copies no others."""
+    from evaluate.loading import get_imports
+
+    kinds = {(kind, name) for kind, name, *_ in get_imports(str(FOLDER / "facial_expression.py"))}
+    assert ("internal", "scores") in kinds and ("library", "evaluate") in kinds
+    for name in ("facial_expression.py", "scores.py"):
+        tree = ast.parse((FOLDER / name).read_text(encoding="utf-8"))
+        found = {ast.unparse(n).split()[1].split(".")[0] for n in tree.body if type(n) in IMPORTS}
+        assert found - sys.stdlib_module_names <= {"", "numpy", "datasets", "evaluate"}, found
+        if name == "scores.py":
+            assert found - sys.stdlib_module_names == {"numpy"}
 
 
 def test_its_requirements_have_the_bounds_of_the_package():

@@ -145,6 +145,7 @@ def test_thousands_of_labels_need_little_memory():
         (["a"], ["a"], [], "different names in `labels`, got none"),
         (["a"], ["a"], ["a", "a"], "different names in `labels`, got 'a', 'a'"),
         (["a"], ["a"], ["a", None], "different names in `labels`"),
+        (["a"], ["a"], "abc", "expected labels as a list"),
     ],
 )
 def test_what_is_no_label_is_refused(predictions, references, labels, message):

@@ -277,13 +277,14 @@ def expression_scores(
     said, true = as_labels(predictions, "predictions"), as_labels(references, "references")
     _check_rows(said, true)
     given = true + [label for label in said if label is not None]
-    names = sorted(set(given)) if labels is None else as_labels(list(labels), "labels")
+    rows = labels if labels is None or isinstance(labels, str) else list(labels)
+    names = sorted(set(given)) if rows is None else as_labels(rows, "labels")
     if None in names or not 0 < len(set(names)) == len(names):
         raise ValueError(f"expected different names in `labels`, got {_listed(names)}.")
     known = range(len(names)) if _is_number(true[0]) and not _is_number(names[0]) else names
     place = {label: number for number, label in enumerate(known)}
-    for what, rows in (("reference", true), ("prediction", said)):
-        for row, label in enumerate(rows):
+    for what, side in (("reference", true), ("prediction", said)):
+        for row, label in enumerate(side):
             if label not in place and label is not None:
                 raise ValueError(
                     f"{what} {row} is {label!r}, expected one of {_listed(known)}. Name it in "
