@@ -17,10 +17,19 @@ from torch import nn
 from emo_llama.errors import ModelNotFoundError
 from emo_llama.vetting import check_inside, read_json
 
-__all__ = ["INDEX", "SINGLE", "check_sizes", "check_values", "tensor_shapes", "weight_files"]
+__all__ = [
+    "INDEX",
+    "SINGLE",
+    "check_sizes",
+    "check_values",
+    "num_parameters",
+    "tensor_shapes",
+    "weight_files",
+]
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
+_NOT_LEARNED = ("running_mean", "running_var", "num_batches_tracked", "gaussian_matrix")
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool)
 
 
@@ -80,6 +89,30 @@ def tensor_shapes(files: list[Path]) -> dict[str, tuple[int, ...]]:
     for _, name, tensors in _tensors(files):
         shapes[name] = tuple(tensors.get_slice(name).get_shape())
     return shapes
+
+
+def num_parameters(shapes: dict[str, tuple[int, ...]]) -> int:
+    """How many numbers can be learned: not what batch normalization counts, and what stays random.
+
+    Args:
+        shapes (`dict[str, tuple[int, ...]]`):
+            As [`tensor_shapes`] gives them.
+
+    Returns:
+        `int`: As `model.num_parameters()` counts.
+
+    Example:
+    ```python
+    >>> from emo_llama.weights import num_parameters
+
+    >>> num_parameters({"norm.weight": (8,), "norm.running_mean": (8,)})
+    8
+
+    ```
+    """
+    return sum(
+        math.prod(shape) for name, shape in shapes.items() if not name.endswith(_NOT_LEARNED)
+    )
 
 
 def check_sizes(model: nn.Module, shapes: dict[str, tuple[int, ...]], folder: Path) -> None:

@@ -27,7 +27,7 @@ from emo_llama.conversion.parts import LanguagePart, TowerPart, licence
 from emo_llama.conversion.settings import changed_config
 from emo_llama.errors import DataFormatError, UsageError
 from emo_llama.files import complete_folder
-from emo_llama.hub.card import model_card
+from emo_llama.hub.card import CardFacts, model_card, public_names
 from emo_llama.hub.export import write_config, write_processor
 from emo_llama.labels import FERPLUS
 from emo_llama.modeling import (
@@ -103,7 +103,8 @@ def compose(composition: Composition, out: Path) -> list[str]:
         write_config(model.config, folder)
         write_processor(_processor(model.config, llm.tokenizer, tower, face, turns), folder)
         table, common = _licences(composition, llm, tower, face)
-        card = model_card(out.name, model.config, model.num_parameters())
+        facts = CardFacts(base_model=public_names(composition.llm, composition.vision))
+        card = model_card(out.name, model.config, model.num_parameters(), facts)
         if common:
             card = card.replace("tags:\n", f"license: {common}\ntags:\n", 1)
         (folder / "README.md").write_text(card + table, encoding="utf-8")

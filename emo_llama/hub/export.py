@@ -5,7 +5,6 @@ the entries for transformers' Auto classes, the travelling code, a model card. T
 name only when it is complete. Uploading is not done here.
 """
 
-import math
 import shutil
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from emo_llama.hub.card import model_card
 from emo_llama.loading import READING, find_model, read_config
 from emo_llama.modeling import EmoLlamaConfig, EmoLlamaProcessor
 from emo_llama.vetting import check_files, check_settings
-from emo_llama.weights import INDEX, SINGLE, tensor_shapes, weight_files
+from emo_llama.weights import INDEX, SINGLE, num_parameters, tensor_shapes, weight_files
 
 __all__ = [
     "AUTO_MAP",
@@ -26,6 +25,9 @@ __all__ = [
     "write_config",
     "write_processor",
 ]
+
+COPIED = ("generation_config.json", "validation.json")
+"""Files that lie beside the weights as they are: token ids, and the report of the card's scores."""
 
 AUTO_MAP = {
     "AutoConfig": "configuration_emo_llama.EmoLlamaConfig",
@@ -84,12 +86,12 @@ def export(model_dir: str | Path | None, out: str | Path) -> Path:
     with complete_folder(out) as folder:
         write_config(config, folder)
         write_processor(_load_processor(source), folder)
-        for path in [*weights, *index, source / "generation_config.json"]:
+        for path in [*weights, *index, *(source / name for name in COPIED)]:
             if path.exists():
                 shutil.copyfile(path, folder / path.name)
         card = source / "README.md"
         text = card.read_text(encoding="utf-8") if card.exists() else None
-        text = text or model_card(out.name, config, sum(map(math.prod, shapes.values())))
+        text = text or model_card(out.name, config, num_parameters(shapes))
         (folder / "README.md").write_text(text, encoding="utf-8")
     return out
 

@@ -1,6 +1,6 @@
-"""The model card that a training run writes: what the model was made from and what it scores.
+"""What the card of a training run tells: what the model was made from and what it scores.
 
-Only measured numbers stand in it, each beside its data, label rule, n and 95% interval.
+The card itself is that of `emo_llama.hub.card`; the facts of one run are gathered here.
 """
 
 import json
@@ -11,68 +11,22 @@ from string import Template
 from typing import Any
 
 import numpy as np
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from trl import SFTConfig
 
 from emo_llama.dataset_builders.build import BUILDERS
 from emo_llama.dataset_builders.build import REPORT as DATA_REPORT
 from emo_llama.evaluation.report import versions
-from emo_llama.hub.card import MODEL_FACTS
+from emo_llama.hub.card import CardFacts, Scores, model_card, public_names
 from emo_llama.loading import load_model
 from emo_llama.modeling import EmoLlamaForConditionalGeneration
 from emo_llama.training.arguments import RecipeArguments
 
-METRICS = (
-    ("war", "accuracy", "accuracy (WAR)"),
-    ("uar", "recall", "mean recall (UAR)"),
-    ("macro_f1", "f1", "macro F1"),
-)
-
-_CARD = Template(
-    """
-# EMO-LLaMA, $title
-
-Names the facial expression of a person in an image or video, gives calibrated probabilities and
-says what shows it. An open implementation of the ideas of
-[EMO-LLaMA](https://arxiv.org/abs/2408.11424); neither its authors' code nor their weights.
-
-## Scores
-
-$scores
-## Training
-
+_NOT_MEASURED = "There was no validation split, so nothing was measured.\n"
+_MADE = Template(
+    """\
 $data
 - Minutes of each part: $minutes; $machine. $parameters parameters.
-- Versions: $versions.
-$untrained
-
-## Licences
-
-$licences
-
-## Limits
-
-- It names how a face looks to others, not what a person feels.
-$limits- Age, gender and race heads are guesses from pictures. Nothing uses them unless it is asked
-  for.
-- Inferring emotions at work and in education is prohibited in the European Union (AI Act, Article
-  5(1)(f)) except for medical and safety reasons.
-"""
-)
-
-_SCORES = Template(
-    """| split | rule | n | accuracy (WAR) | UAR | macro F1 |
-|---|---|---|---|---|---|
-| $split | $rule | $n | $war | $uar | $macro_f1 |
-
-In per cent, with 95% intervals (Wilson for accuracy, bootstrap for the others), by the likelihood
-of each label's text$point. $chosen
-Command: `emo-llama eval --data BUILT --split validation --model DIR$asked`.
-
-| label | recall | n |
-|---|---|---|
-$per_class
-"""
+- Versions: $versions.$untrained"""
 )
 
 _SCRATCH = {
@@ -144,46 +98,39 @@ def write_card(
         text = text | {"chosen": _STOPPED}
     values = {"seed": sft.seed, "tower": recipe.tower, "switch": recipe.face_info_mining}
     values |= _of_data(data) | _of_model(model) | {"start": _public_name(start)}
-    values["asked"] = "" if recipe.attributes == "off" else f" --attributes {recipe.attributes}"
-    values["point"] = (
-        f", made up for rare labels (`prior_correction: {recipe.prior_correction}`)"
-        if recipe.prior_correction
-        else ""
-    )
     values["minutes"], values["fairface"] = _minutes(model_dir.parent), _fairface(model_dir.parent)
     values |= {key: Template(part).substitute(values) for key, part in text.items()}
-    values["scores"] = (
-        "There was no validation split, so nothing was measured.\n"
-        if report is None
-        else _SCORES.substitute(values | _of_report(report))
+    made = _MADE.substitute(values)
+    facts = CardFacts(
+        scores=None if report is None else _scores(report, values, recipe),
+        training=made if report is not None else f"{_NOT_MEASURED}\n{made}",
+        licences=values["licences"],
+        limits=values["limits"],
+        base_model=public_names(start) if recipe.scratch is None else (),
+        datasets=_datasets(values["source"], recipe),
+        licence_name="mixed-see-card",
     )
-    head = ModelCardData(
-        **MODEL_FACTS,
-        license="other",
-        license_name="mixed-see-card",
-        model_name=f"EMO-LLaMA, {values['title']}",
-        eval_results=None if report is None else _eval_results(values["source"], report),
-    )
-    ModelCard(f"---\n{head.to_yaml()}\n---\n{_CARD.substitute(values)}").save(
-        model_dir / "README.md"
+    card = model_card(f"EMO-LLaMA, {values['title']}", model.config, model.num_parameters(), facts)
+    (model_dir / "README.md").write_text(card, encoding="utf-8")
+
+
+def _scores(report: dict[str, Any], values: dict[str, Any], recipe: RecipeArguments) -> Scores:
+    """The scores, with what the recipe did to them."""
+    point = f", made up for rare labels (`prior_correction: {recipe.prior_correction}`)"
+    return Scores(
+        report,
+        values["source"],
+        values["split"],
+        values["chosen"],
+        point if recipe.prior_correction else "",
+        "" if recipe.attributes == "off" else f" --attributes {recipe.attributes}",
     )
 
 
-def _eval_results(source: str, report: dict[str, Any]) -> list[EvalResult]:
-    """The scores as the Hub shows them beside a model."""
-    return [
-        EvalResult(
-            task_type="image-classification",
-            task_name="Facial expression recognition",
-            dataset_type=source,
-            dataset_name=source,
-            dataset_split="validation",
-            metric_type=kind,
-            metric_name=name,
-            metric_value=round(report[key], 4),
-        )
-        for key, kind, name in METRICS
-    ]
+def _datasets(source: str, recipe: RecipeArguments) -> tuple[str, ...]:
+    """Data sets that others can get: a folder of one's own has no public name."""
+    named = () if source == "folder" else (source,)
+    return (*named, "fairface") if recipe.scratch is not None else named
 
 
 def _of_data(data: Path) -> dict[str, Any]:
@@ -208,21 +155,9 @@ def _of_model(model: EmoLlamaForConditionalGeneration) -> dict[str, Any]:
         "machine": f"{os.cpu_count()} CPU cores, {platform.machine()}",
         "parameters": f"{model.num_parameters():,}",
         "versions": ", ".join(f"{name} {value}" for name, value in versions().items()),
-        "untrained": f"- Untrained heads, not to be read: {', '.join(untrained)}."
+        "untrained": f"\n- Untrained heads, not to be read: {', '.join(untrained)}."
         if untrained
         else "",
-    }
-
-
-def _of_report(report: dict[str, Any]) -> dict[str, Any]:
-    """What it says of the scores."""
-    return {key: _with_interval(report, key) for key in ("war", "uar", "macro_f1")} | {
-        "rule": report["rule"],
-        "n": f"{report['n']:,}",
-        "per_class": "\n".join(
-            f"| {name} | {100 * entry['recall']:.1f} | {entry['n']:,} |"
-            for name, entry in report["per_class"].items()
-        ),
     }
 
 
@@ -247,8 +182,3 @@ def _public_name(start: str | Path | None) -> str:
     if start is None:
         return "the embedded model of emo-llama"
     return f"`{Path(start).name if Path(start).exists() else start}`"
-
-
-def _with_interval(report: dict[str, Any], key: str) -> str:
-    low, high = report["intervals"][key]
-    return f"{100 * report[key]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"

@@ -34,7 +34,11 @@ sys.meta_path.insert(0, Hidden())
 repo, picture, commit = sys.argv[1:]
 """
 
-MODEL = """
+MODEL = r"""
+import re
+import shutil
+
+from huggingface_hub import hf_hub_download
 from transformers import (
     AutoConfig, AutoModel, AutoModelForImageTextToText, AutoProcessor, pipeline
 )
@@ -57,6 +61,12 @@ for auto in (AutoModel, AutoModelForImageTextToText):
 chat = pipeline("image-text-to-text", model=repo, **remote)
 answer = chat(text=messages, generate_kwargs={"max_new_tokens": 4, "do_sample": False})
 assert answer[0]["generated_text"]
+# The card's own words, as they stand.
+with open(hf_hub_download(repo, "README.md")) as card:
+    (code,) = re.findall(r"```python\n(.*?)```", card.read(), re.DOTALL)
+assert f'path = "{repo}"' in code
+shutil.copyfile(picture, "photo.jpg")
+exec(code)
 assert not any(name.partition(".")[0] == "emo_llama" for name in sys.modules)
 """
 
