@@ -11,7 +11,7 @@ from emo_llama import EmotionRecognizer
 from emo_llama.errors import EmoLlamaError
 from emo_llama.records import Result
 from emo_llama.space.gpu import on_gpu
-from emo_llama.space.photo import CANCELLED, inputs, look
+from emo_llama.space.photo import STOPPED, inputs, look
 from emo_llama.space.variants import (
     has_face_info_mining,
     uncalibrated,
@@ -116,14 +116,10 @@ def build_compare(recognizer: EmotionRecognizer) -> None:
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
     chosen = [picture, left, right]
     running = run.click(on_gpu(settings.side_by_side), chosen, [first, second], **private)
-    cancel.click(
-        lambda: (hint(CANCELLED), hint(CANCELLED)),
-        None,
-        [first, second],
-        cancels=[running],
-        queue=False,
-        **private,
+    running.failure(
+        lambda: (hint(STOPPED), hint(STOPPED)), None, [first, second], queue=False, **private
     )
+    cancel.click(None, cancels=[running], queue=False, api_visibility="private")
     record = gr.JSON(visible=False)
     gr.Button(visible=False).click(on_gpu(settings.answer), chosen, record, api_name="compare")
 

@@ -21,7 +21,17 @@ from emo_llama.space.variants import (
 )
 from emo_llama.space.view import Seen, hint, progress_text, show, view
 
-__all__ = ["CANCELLED", "EXAMPLES", "FIND", "MISSING", "WHOLE", "build_photo", "inputs", "look"]
+__all__ = [
+    "STOPPED",
+    "EXAMPLES",
+    "FIND",
+    "MISSING",
+    "WHOLE",
+    "Photo",
+    "build_photo",
+    "inputs",
+    "look",
+]
 
 EXAMPLES = {
     "A portrait (NASA)": Path(emo_llama.__file__).parent / "assets" / "portrait.jpg",
@@ -35,7 +45,7 @@ AT_ONCE = 4
 
 EMPTY = "The faces appear here. Upload a photo, take or paste one, or choose an example."
 MISSING = "There is no picture yet. Upload one, take one with the camera, or choose an example."
-CANCELLED = "Cancelled. Press Recognize to begin again."
+STOPPED = "Stopped. Press the button to begin again, or choose another picture."
 BESIDE = "without FIM"
 
 
@@ -68,8 +78,12 @@ def look(
         yield seen
 
 
-class _Photo:
-    """What the tab does with a model; gradio calls its methods."""
+class Photo:
+    """What the tab does with a model; gradio calls its methods.
+
+    Args:
+        recognizer ([`EmotionRecognizer`]): The model.
+    """
 
     def __init__(self, recognizer: EmotionRecognizer) -> None:
         can_mine = has_face_info_mining(recognizer)
@@ -80,6 +94,8 @@ class _Photo:
         self, path: str | None, faces: str, threshold: float, landmarks: bool, beside: bool
     ) -> Iterator[tuple[Any, ...]]:
         """Show the faces of a picture as they become known."""
+        if path is None:
+            raise gr.Error(MISSING)
         yield progress_text("Looking for faces"), None, None, Chosen()
         for seen in look(self.models[faces], path):
             done, total = len(seen.faces), len(seen.found)
@@ -115,6 +131,12 @@ class _Photo:
             seen = replace(seen, beside=(*seen.beside, *faces))
             yield _drawn(seen, threshold, landmarks, beside), seen
 
+    def clicked(self, seen: Seen | None, event: gr.EventData) -> Chosen:
+        """The face that was clicked; what comes from a browser may be anything."""
+        index = event._data.get("index")
+        is_number = isinstance(index, int) and not isinstance(index, bool)
+        return Chosen() if seen is None or not is_number else _chosen(seen, index)
+
     def answer(self, path: str | None, faces: str, question: str, threshold: float) -> dict:
         """Recognise the expression of every face in a picture, as one record.
 
@@ -138,12 +160,14 @@ def build_photo(recognizer: EmotionRecognizer, chosen: gr.State) -> None:
         recognizer ([`EmotionRecognizer`]): The model.
         chosen (`gradio.State` of [`Chosen`]): Set to the face that a visitor clicks.
     """
-    tab = _Photo(recognizer)
+    tab = Photo(recognizer)
     seen = gr.State(None)
     with gr.Row(elem_classes="face-columns"):
         with gr.Column(scale=5, min_width=300):
-            picture, run, cancel = inputs("photo", "Recognize", 340)
-            faces, threshold, landmarks, beside = _settings(tab.plain is not None)
+            with gr.Column(elem_id="photo-source"):
+                picture, run, cancel = inputs("photo", "Recognize", 340)
+            with gr.Column(elem_id="photo-settings"):
+                faces, threshold, landmarks, beside = _settings(tab.plain is not None)
         with gr.Column(scale=6, min_width=300):
             result = view("photo-result", EMPTY)
             with gr.Accordion("The record (JSON)", open=False, elem_id="photo-record-box"):
@@ -158,8 +182,10 @@ def build_photo(recognizer: EmotionRecognizer, chosen: gr.State) -> None:
         beside.change(on_gpu(tab.set_beside), [seen, *settings], [result, seen], **private),
     ]
     gr.on([threshold.change, landmarks.change], _redrawn, [seen, *settings], result, **private)
-    result.select(_clicked, seen, chosen, **private)
-    cancel.click(lambda: hint(CANCELLED), None, result, cancels=running, queue=False, **private)
+    result.select(tab.clicked, seen, chosen, **private)
+    for event in running:  # whoever cancels gets this as well
+        event.failure(lambda: hint(STOPPED), None, result, queue=False, **private)
+    cancel.click(None, cancels=running, queue=False, api_visibility="private")
     asked = gr.Textbox("", visible=False, label="Question")
     gr.Button(visible=False).click(
         on_gpu(tab.answer), [picture, faces, asked, threshold], record, api_name="photo"
@@ -234,14 +260,6 @@ def _drawn(seen: Seen, threshold: float, landmarks: bool, beside: bool = False) 
 def _redrawn(seen: Seen | None, threshold: float, landmarks: bool, beside: bool) -> str:
     """The same faces, shown in another way."""
     return hint(EMPTY) if seen is None else _drawn(seen, threshold, landmarks, beside)
-
-
-def _clicked(seen: Seen | None, event: gr.EventData) -> Chosen:
-    """The face that was clicked; what comes from a browser may be any number."""
-    index = event._data.get("index")
-    if seen is None or not isinstance(index, int):
-        return Chosen()
-    return _chosen(seen, index)
 
 
 def _chosen(seen: Seen, index: int) -> Chosen:
