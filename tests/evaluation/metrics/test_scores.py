@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, recall_score
@@ -14,6 +16,7 @@ from emo_llama.evaluation.metrics.facial_expression.scores import (
     war,
     wilson_interval,
 )
+from emo_llama.loading import EMBEDDED_MODEL
 
 # Six rows of a, three of b, one of c; one row of a has no answer.
 LABELS = np.array([0, 0, 0, 0, 0, 0, 1, 1, 1, 2])
@@ -72,6 +75,17 @@ def test_bootstrap_over_outcomes_is_the_bootstrap_over_rows(key):
     drawn = [metric(count(confusion_matrix(labels[r], predictions[r], 3))) for r in rows]
     found = classification_metrics(labels, predictions, NAMES)["intervals"][key]
     assert found == pytest.approx(np.quantile(drawn, (0.025, 0.975)), abs=0.01)
+
+
+def test_the_report_of_the_embedded_model_comes_out_again():
+    """To the last digit: documents and cards show these numbers."""
+    report = json.loads((EMBEDDED_MODEL / "validation.json").read_text())
+    labels = report["labels"]
+    true = np.repeat(labels, [report["per_class"][label]["n"] for label in labels])
+    said = np.concatenate([np.repeat(labels, counts) for counts in report["confusion"]])
+    assert len(said) == len(true) == report["n"], "every row has an answer"
+    found = expression_scores(said, true, labels)
+    assert {key: report[key] for key in found} == found
 
 
 def random_case(seed: int) -> tuple[list, list, list | None]:

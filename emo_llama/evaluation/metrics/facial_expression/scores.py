@@ -172,7 +172,10 @@ def resample(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> C
     # Rows that are alike in every run are one outcome of a multinomial: the same, without the rows.
     outcomes, often = np.unique(cells, axis=1, return_counts=True)  # (runs, K), (K,)
     generator = np.random.default_rng(SEED)
-    drawn = generator.multinomial(len(labels), often / len(labels), size=RESAMPLES)  # (2000, K)
+    # The empty outcome at the end makes the draws those of a whole confusion matrix with its empty
+    # cells, so that numbers of old reports come out again to the last digit.
+    shares = np.append(often, 0) / len(labels)
+    drawn = generator.multinomial(len(labels), shares, size=RESAMPLES)[:, :-1]  # (2000, K)
     true, said = (
         part[..., None] == np.arange(num_classes) for part in np.divmod(outcomes, num_classes + 1)
     )  # (runs, K, C); no answer is of no class
