@@ -26,8 +26,10 @@ PORTRAIT = ROOT / "emo_llama" / "assets" / "portrait.jpg"
 FOLDERS = ("emo_llama", "modeling", "dataset_builders", "recipes", "space")
 LICENCES = ("LICENSE", "LICENSES.md")
 PAPERS = ("README.md", "CHANGELOG.md", "CITATION.cff", "MODEL_CARD.md", "SECURITY.md", *LICENCES)
-SOURCES = (*FOLDERS, *PAPERS, "setup.cfg", "pyproject.toml", "MANIFEST.in", "constraints.txt")
+SETTINGS = ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "constraints.txt")
+SOURCES = (*FOLDERS, *PAPERS, *SETTINGS)
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_{}(sys.argv[1])"
+LINK = re.compile(r"\]\(([^)]*)\)")
 MAX_WHEEL = 30_000_000
 """Bytes; the shipped model is most of it."""
 
@@ -150,6 +152,16 @@ def test_the_wheel_holds_all_that_lies_in_the_folders(built: Path) -> None:
     assert all(found[name] == path.read_bytes() for name, path in expected.items())
     assert {name.rpartition("licenses/")[2] for name in info if "licenses/" in name} == {*LICENCES}
     assert wheel_in(built).stat().st_size < MAX_WHEEL
+
+
+@pytest.mark.slow
+def test_the_description_is_the_readme_without_links_that_lead_nowhere(built: Path) -> None:
+    found = contents(wheel_in(built))
+    shown = next(text for name, text in found.items() if name.endswith("METADATA")).decode()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [link for link in LINK.findall(shown) if not link.startswith("https://")] == []
+    assert LINK.findall(shown) == [link for link in LINK.findall(readme) if "://" in link]
+    assert "## Train your own" in shown and "Description-Content-Type: text/markdown" in shown
 
 
 @pytest.mark.slow
