@@ -2,7 +2,7 @@
 # make test    every test but the slow ones            make quality  check format, lint and types
 # make test-all        the slow ones as well           make install  the package and its test extras
 # make tiny DATA=DIR   train the embedded model        make docs     the documentation as a site
-# make clean           remove what these have made
+# make dist    source archive and wheel           make clean    remove what these have made
 
 VENV ?= .venv
 # The first Python that will do: >= 3.11, and before 3.13 where there is one, since mediapipe has no
@@ -19,7 +19,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 REQUIREMENTS := setup.cfg pyproject.toml constraints.txt requirements-dev.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all install style quality tiny docs clean
+.PHONY: help demo test test-all install style quality tiny docs dist clean
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -77,6 +77,13 @@ tiny: $(VENV)/.dev-stamp
 docs: $(VENV)/.dev-stamp
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo "Open site/index.html, or with the search: $(BIN)/python -m http.server -d site"
+
+# What earlier builds left would get into the wheel.
+dist: $(VENV)/.dev-stamp
+	rm -rf build dist *.egg-info
+	@$(BIN)/python -c "from setuptools import build_meta as build; build.build_sdist('dist'); \
+		build.build_wheel('dist')" > /dev/null
+	@ls -l dist
 
 clean:
 	rm -rf $(VENV) $(OUTPUTS) build dist site *.egg-info

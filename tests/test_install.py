@@ -107,7 +107,7 @@ def run(*command: object, cwd: Path) -> str:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the source archive and its wheel; in `direct` the wheel of the sources here."""
-    pytest.importorskip("setuptools", minversion="68")
+    pytest.importorskip("setuptools", minversion="77")
     root = tmp_path_factory.mktemp("built")
     source = root / "source"
     source.mkdir()  # a copy, as setuptools leaves its build folder beside the sources
