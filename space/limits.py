@@ -7,6 +7,7 @@ path of this machine; the rest goes to the log. Which files are worked on is dec
 
 import asyncio
 import atexit
+import fcntl
 import logging
 import os
 import re
@@ -35,9 +36,9 @@ from emo_llama.space.uploads import check_inputs
 
 __all__ = ["LimitedBlocks", "launch_settings", "queue_settings"]
 
-MAX_UPLOAD_BYTES = 100_000_000
-MAX_REQUEST_BYTES = 2_000_000  # of what is no upload
-MAX_FOLDER_BYTES = 2_000_000_000  # uploads and results of all visitors together
+MAX_UPLOAD_BYTES = 100 << 20
+MAX_REQUEST_BYTES = 2 << 20  # of what is no upload
+MAX_FOLDER_BYTES = 2 << 30  # uploads and results of all visitors together
 MAX_WAITING = 64
 MAX_SESSIONS = 100  # whose chosen face or clip is remembered
 AT_ONCE = 2  # calls of one endpoint; they take turns at the model
@@ -45,6 +46,7 @@ KEEP_SECONDS = 900
 SWEEP_SECONDS = 60
 
 FOLDER_PREFIX = "emo-llama-space-"
+FOLDER_VARIABLES = ("GRADIO_TEMP_DIR", "GRADIO_EXAMPLES_CACHE")
 # What lets gradio's server fetch from other hosts, keep what a visitor did or convert his files.
 CLOSED = re.compile(
     r"/gradio_api/(file[=/]\w+:/|proxy=|process_recording|vibe|undo-vibe|run-history|deep_link)"
@@ -65,6 +67,7 @@ class LimitedBlocks(gr.Blocks):
     """
 
     def __init__(self, **settings: Any) -> None:
+        self.outer = {name: os.environ.get(name) for name in FOLDER_VARIABLES}
         self.folder = private_folder()
         cache = (SWEEP_SECONDS, KEEP_SECONDS)
         super().__init__(analytics_enabled=False, delete_cache=cache, **settings)
@@ -99,16 +102,38 @@ class LimitedBlocks(gr.Blocks):
 
 
 def private_folder() -> Path:
-    """Make the one folder of this process that visitors' files go to.
+    """Make the one folder that visitors' files go to, and remove those of servers that were killed.
 
     Returns:
         `Path`: The folder, which only this user may enter; gradio is told of it.
     """
+    for left in Path(tempfile.gettempdir()).glob(f"{FOLDER_PREFIX}*"):
+        with suppress(OSError):  # somebody else's, or in use
+            lock_folder(left)
+            shutil.rmtree(left)
     folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX)).resolve()
+    lock_folder(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    os.environ["GRADIO_EXAMPLES_CACHE"] = str(folder / "examples")
+    os.environ.update(zip(FOLDER_VARIABLES, (str(folder), str(folder / "examples")), strict=True))
     return folder
+
+
+def lock_folder(folder: Path) -> None:
+    """Mark a folder as in use, for as long as this process lives.
+
+    Args:
+        folder (`Path`):
+            The folder.
+
+    Raises:
+        OSError: Another process has marked it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise
 
 
 def queue_settings() -> dict[str, Any]:
@@ -268,7 +293,7 @@ def too_large(limit: int) -> str:
     Returns:
         `str`: The sentence.
     """
-    return f"At most {limit // 10**6} MB are taken at once. Save the picture or clip smaller."
+    return f"At most {limit >> 20} MB are taken at once. Save the picture or clip smaller."
 
 
 def is_full(folder: Path) -> bool:
@@ -315,6 +340,10 @@ async def sweeping(app: FastAPI) -> AsyncIterator[None]:
     finally:
         task.cancel()
         shutil.rmtree(demo.folder, ignore_errors=True)
+        for name, value in demo.outer.items():  # as another page of this process wants it
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 async def _sweep(demo: LimitedBlocks) -> None:

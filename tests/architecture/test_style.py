@@ -17,7 +17,7 @@ MACHINE_ROOTS = ("home", "root", "tmp", "mnt", "Users")
 MACHINE_PATH = re.compile(rf"""["'](/({"|".join(MACHINE_ROOTS)})/|[A-Z]:\\)""")
 
 
-CHECKS = re.compile(r"\bassert\b|\bpytest\.(raises|warns|fail)\(|\bassert_\w+\(")
+CHECKS = re.compile(r"\bassert\b|\bpytest\.(raises|warns|fail)\(|\bassert_\w+\(|\bexpect\(")
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 

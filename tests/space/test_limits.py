@@ -3,7 +3,11 @@
 import contextlib
 import io
 import json
+import os
 import socket
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -247,7 +251,7 @@ def test_a_file_of_500_mb_is_refused_by_the_client_too(demo: LimitedBlocks, tmp_
     with (tmp_path / "large.mp4").open("wb") as file:
         file.truncate(500_000_000)
     client = Client(demo.local_url, verbose=False)
-    with pytest.raises(ValueError, match="exceeds the maximum file size of 100000000 bytes"):
+    with pytest.raises(ValueError, match="exceeds the maximum file size of 104857600 bytes"):
         client.predict(handle_file(tmp_path / "large.mp4"), api_name="/clip")
 
 
@@ -302,3 +306,28 @@ def test_visitors_get_their_own_answers(http: httpx.Client) -> None:
 def test_errors_reach_clients_in_words(demo: LimitedBlocks) -> None:
     with pytest.raises(AppError, match="Upload one"):
         Client(demo.local_url, verbose=False).predict(None, api_name="/photo")
+
+
+def test_what_a_killed_server_left_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "outer")
+    monkeypatch.setenv("GRADIO_EXAMPLES_CACHE", "outer")
+    held, left = (tmp_path / f"{limits.FOLDER_PREFIX}{name}" for name in ("held", "left"))
+    other = tmp_path / "other"
+    for folder in (held, left, other):
+        folder.mkdir()
+        (folder / "photo.png").write_bytes(picture())
+    script = (
+        "import fcntl, os, sys; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); "
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", script, str(held)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        folder = limits.private_folder()
+        holder.stdin.close()
+    assert sorted(tmp_path.iterdir()) == sorted([held, other, folder])
+    assert os.environ["GRADIO_TEMP_DIR"] == str(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
