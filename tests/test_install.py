@@ -216,7 +216,7 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_doctor_finds_the_base_whole_and_the_rest_absent(
     installed: Path, tmp_path: Path
 ) -> None:
@@ -230,7 +230,7 @@ def test_the_doctor_finds_the_base_whole_and_the_rest_absent(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_first_lines_of_the_readme_work(installed: Path, tmp_path: Path) -> None:
     """All that need no extra: to the first training."""
     furnish(tmp_path)
@@ -249,7 +249,7 @@ def test_the_first_lines_of_the_readme_work(installed: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("version", ["newest", "5.23.0"])
 def test_the_wheel_alone_predicts_exports_and_is_loaded(
     installed: Path, version: str, tmp_path: Path
@@ -292,7 +292,7 @@ def served(installed: Path, folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_with_its_extras_the_space_answers_and_the_metric_loads(
     installed: Path, built: Path, tmp_path: Path
 ) -> None:

@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 from configparser import ConfigParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -98,7 +100,7 @@ def test_a_refusal_says_what_to_do_and_leaves_the_metric_usable(metric, rows, me
 def run(code: str, folder: Path, home: Path, *words: str) -> subprocess.Popen:
     """A process with a cache of its own, offline, in which `emo_llama` cannot be imported."""
     hidden = "import sys; sys.modules['emo_llama'] = None\nimport evaluate\n"
-    environment = os.environ | {"HF_HOME": str(home), "HF_EVALUATE_OFFLINE": "1"}
+    environment = {"HF_EVALUATE_OFFLINE": "1"} | os.environ | {"HF_HOME": str(home)}
     command = [sys.executable, "-c", hidden + code, str(folder), *words]
     return subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -127,6 +129,48 @@ def test_loaded_from_a_copy_in_a_clean_process(tmp_path):
     words, numbers = answer(run(code, folder, tmp_path))
     assert words == expression_scores(["a", None, "b"], ["a", "a", "b"])
     assert numbers == expression_scores([0, 1], [0, 0], ["a", "b"])
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Serves the folder as the repository of a Space, its newest revision alone."""
+
+    def do_GET(self):
+        place, _, name = self.path.partition("/resolve/main/")
+        path = FOLDER / name
+        if place != "/spaces/team/facial_expression" or not path.is_file():
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("ETag", f'"{path.stat().st_mtime_ns}"')
+        self.send_header("Content-Length", str(path.stat().st_size))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(path.read_bytes())
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.slow
+def test_loaded_by_its_name_in_a_repository(tmp_path, monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_EVALUATE_OFFLINE", "0")
+    monkeypatch.setenv("HF_UPDATE_DOWNLOAD_COUNTS", "0")  # evaluate would ask another host
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    code = (
+        "import json\n"
+        "metric = evaluate.load(sys.argv[1])\n"
+        "print(json.dumps(metric.compute(predictions=[0, None], references=[0, 1])))\n"
+    )
+    try:
+        found = answer(run(code, Path("team/facial_expression"), tmp_path))
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert found == json.loads(json.dumps(expression_scores([0, None], [0, 1])))
 
 
 @pytest.mark.slow
