@@ -3,13 +3,13 @@
 import os
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from emo_llama import EmotionRecognizer
 from emo_llama.errors import EmoLlamaError
-from emo_llama.records import Result
 from emo_llama.space.gpu import on_gpu
 from emo_llama.space.photo import STOPPED, inputs, look
 from emo_llama.space.variants import (
@@ -44,8 +44,9 @@ class Settings:
             self.makers["Without Face Info Mining"] = partial(without_face_info_mining, recognizer)
         self.makers["The whole picture as the face"] = partial(whole_picture, recognizer)
         self.makers["Without calibration"] = partial(uncalibrated, recognizer)
-        for name in others or ():
-            self.makers[name] = partial(_load, name, recognizer)
+        for name in others or ():  # visitors need not know where a folder lies
+            shown = Path(name).name if Path(name).is_dir() else name
+            self.makers[shown] = partial(_load, name, recognizer)
         self.made: dict[str, EmotionRecognizer] = {}
 
     def get(self, name: str) -> EmotionRecognizer:
@@ -89,7 +90,7 @@ class Settings:
         Returns:
             Two records of the package by the names of their settings.
         """
-        return {name: _record(list(_steps(self.get(name), path))[-1]) for name in (left, right)}
+        return {name: list(_steps(self.get(name), path))[-1].record() for name in (left, right)}
 
 
 def build_compare(recognizer: EmotionRecognizer) -> None:
@@ -146,7 +147,3 @@ def _steps(recognizer: EmotionRecognizer, path: str | None) -> Iterator[Seen]:
 
 def _drawn(seen: Seen, name: str) -> str:
     return show(seen, talk=False, heading=name)
-
-
-def _record(seen: Seen) -> dict[str, Any]:
-    return Result(None, "image", faces=list(seen.faces)).to_dict()

@@ -11,7 +11,6 @@ import emo_llama
 from emo_llama import EmotionRecognizer
 from emo_llama.media import read_image
 from emo_llama.recognition.pictures import picture_faces
-from emo_llama.records import Result
 from emo_llama.space.chosen import Chosen
 from emo_llama.space.gpu import on_gpu
 from emo_llama.space.variants import (
@@ -31,6 +30,7 @@ __all__ = [
     "build_photo",
     "inputs",
     "look",
+    "redrawn",
 ]
 
 EXAMPLES = {
@@ -103,8 +103,7 @@ class Photo:
                 break
             drawn = _drawn(seen, threshold, landmarks) if done else ""
             yield progress_text("Reading faces", done, total) + drawn, None, None, Chosen()
-        record = Result(None, "image", faces=list(seen.judged(threshold).faces)).to_dict()
-        seen = seen.reduced()
+        record, seen = seen.judged(threshold).record(), seen.reduced()
         for drawn, known in self.set_beside(seen, threshold, landmarks, beside):
             yield drawn, record, known, _chosen(seen, 0)
 
@@ -150,7 +149,7 @@ class Photo:
             The record that `emo-llama predict --format json` writes.
         """
         *_, seen = look(self.models[faces], path, question)
-        return Result(None, "image", faces=list(seen.judged(threshold).faces)).to_dict()
+        return seen.judged(threshold).record()
 
 
 def build_photo(recognizer: EmotionRecognizer, chosen: gr.State) -> None:
@@ -181,7 +180,13 @@ def build_photo(recognizer: EmotionRecognizer, chosen: gr.State) -> None:
         run.click(on_gpu(tab.recognize), given, outputs, **private),
         beside.change(on_gpu(tab.set_beside), [seen, *settings], [result, seen], **private),
     ]
-    gr.on([threshold.change, landmarks.change], _redrawn, [seen, *settings], result, **private)
+    gr.on(
+        [threshold.change, landmarks.change],
+        redrawn,
+        [seen, *settings],
+        [result, record],
+        **private,
+    )
     result.select(tab.clicked, seen, chosen, **private)
     for event in running:  # whoever cancels gets this as well
         event.failure(lambda: hint(STOPPED), None, result, queue=False, **private)
@@ -257,9 +262,23 @@ def _drawn(seen: Seen, threshold: float, landmarks: bool, beside: bool = False) 
     return show(judged, landmarks, BESIDE)
 
 
-def _redrawn(seen: Seen | None, threshold: float, landmarks: bool, beside: bool) -> str:
-    """The same faces, shown in another way."""
-    return hint(EMPTY) if seen is None else _drawn(seen, threshold, landmarks, beside)
+def redrawn(
+    seen: Seen | None, threshold: float, landmarks: bool, beside: bool
+) -> tuple[str, dict[str, Any] | None]:
+    """Show and record the same faces in another way.
+
+    Args:
+        seen ([`Seen`], *optional*): What was recognised.
+        threshold (`float`): Below this probability there is no verdict.
+        landmarks (`bool`): Whether to dot them.
+        beside (`bool`): Whether to show what is seen without the mining.
+
+    Returns:
+        `tuple[str, dict[str, Any] | None]`: HTML, and the record.
+    """
+    if seen is None:
+        return hint(EMPTY), None
+    return _drawn(seen, threshold, landmarks, beside), seen.judged(threshold).record()
 
 
 def _chosen(seen: Seen, index: int) -> Chosen:

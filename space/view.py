@@ -9,6 +9,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from html import escape
+from typing import Any
 
 import gradio as gr
 from PIL import Image
@@ -16,7 +17,7 @@ from PIL import Image
 from emo_llama.boxes import Box
 from emo_llama.faces import Detection
 from emo_llama.overlay import label_colour
-from emo_llama.records import Face
+from emo_llama.records import Face, Result
 
 __all__ = ["Seen", "data_uri", "hint", "percent", "progress_text", "show", "verdict", "view"]
 
@@ -77,12 +78,15 @@ class Seen:
             What was recognised in them, in the same order; fewer while the model is at work.
         beside (`tuple[Face, ...]`):
             The same by another setting, for comparison; empty where there is none.
+        scale (`float`):
+            By which the picture was larger when it came.
     """
 
     image: Image.Image
     found: tuple[Detection, ...]
     faces: tuple[Face, ...] = ()
     beside: tuple[Face, ...] = ()
+    scale: float = 1.0
 
     def judged(self, threshold: float) -> "Seen":
         """Abstain where the likeliest label is less probable than a threshold.
@@ -111,7 +115,17 @@ class Seen:
             tuple(_scaled(detection, scale) for detection in self.found),
             tuple(face.scaled(scale) for face in self.faces),
             tuple(face.scaled(scale) for face in self.beside),
+            self.scale / scale,
         )
+
+    def record(self) -> dict[str, Any]:
+        """What the package writes of the picture.
+
+        Returns:
+            `dict[str, Any]`: The record, in the pixels of the picture as it came.
+        """
+        faces = [face.scaled(self.scale) for face in self.faces]
+        return Result(path=None, kind="image", faces=faces).to_dict()
 
 
 def hint(text: str) -> str:

@@ -1,6 +1,8 @@
 """Where the package `spaces` is, what asks the model borrows a GPU."""
 
 import sys
+from collections.abc import Iterator
+from importlib import reload
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -8,15 +10,12 @@ import pytest
 
 pytest.importorskip("gradio", reason="gradio is not installed: the extra `space`")
 
-from emo_llama.space.gpu import SECONDS, on_gpu
+from emo_llama.space import gpu
 
 
-def test_without_the_package_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "spaces", raising=False)
-    assert on_gpu(len) is len
-
-
-def test_with_the_package_a_call_borrows_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def spaces(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The package as the Hub has it: how long each call borrowed a GPU for."""
     borrowed: list[int] = []
 
     def borrow(duration: int):
@@ -25,9 +24,20 @@ def test_with_the_package_a_call_borrows_a_gpu(monkeypatch: pytest.MonkeyPatch) 
 
         return wrap
 
-    spaces = ModuleType("spaces")
-    spaces.__spec__ = ModuleSpec("spaces", loader=None)
-    monkeypatch.setattr(spaces, "GPU", borrow, raising=False)
-    monkeypatch.setitem(sys.modules, "spaces", spaces)
-    assert on_gpu(len)([1, 2]) == 2
-    assert borrowed == [SECONDS]
+    module = ModuleType("spaces")
+    module.__spec__ = ModuleSpec("spaces", loader=None)
+    module.GPU = borrow
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "spaces", module)
+        reload(gpu)
+        yield borrowed
+    reload(gpu)
+
+
+def test_without_the_package_nothing_changes() -> None:
+    assert gpu.on_gpu(len) is len
+
+
+def test_with_the_package_a_call_borrows_a_gpu(spaces: list[int]) -> None:
+    assert gpu.on_gpu(len)([1, 2]) == 2
+    assert spaces == [gpu.SECONDS]

@@ -16,7 +16,7 @@ from emo_llama import EmotionRecognizer
 from emo_llama.dataset_builders.synthetic import draw_face
 from emo_llama.faces import Detection
 from emo_llama.space.chosen import Chosen
-from emo_llama.space.photo import AT_ONCE, EXAMPLES, FIND, WHOLE, Photo, look
+from emo_llama.space.photo import AT_ONCE, EXAMPLES, FIND, WHOLE, Photo, look, redrawn
 from emo_llama.testing import tiny_model, tiny_processor
 
 
@@ -62,6 +62,15 @@ def test_the_last_page_brings_the_record_and_the_largest_face(photo: Photo, path
         assert np.allclose([*face["probabilities"].values()], [*there.probabilities.values()])
         assert face["abstained"] == (face["confidence"] < 0.5)
     assert chosen == Chosen(seen.image, seen.found[0], seen.faces[0])
+
+
+def test_another_threshold_changes_cards_and_record(photo: Photo, path: str) -> None:
+    *_, (_, _, seen, _) = shown(photo, path)
+    page, record = redrawn(seen, 1.0, False, False)
+    assert page.count("unsure, perhaps") == 2 * 10, "on each box and each card"
+    assert all(face["abstained"] for face in record["faces"])
+    page, record = redrawn(seen, 0.0, False, False)
+    assert "unsure" not in page and not any(face["abstained"] for face in record["faces"])
 
 
 def test_the_whole_picture_can_be_the_face(photo: Photo, path: str) -> None:

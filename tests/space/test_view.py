@@ -98,6 +98,7 @@ def test_a_large_picture_is_kept_and_sent_small() -> None:
     large = seen(replace(face(), landmarks=points), size=(2 * SIDE, 100)).reduced()
     assert large.image.size == (SIDE, 50)
     assert large.found[0].crop == large.faces[0].box == (5.0, 10.0, 25.0, 30.0)
+    assert large.record()["faces"][0]["box"] == [10.0, 20.0, 50.0, 60.0], "as the picture came"
     assert large.faces[0].landmarks.tolist() == [[15.0, 20.0]]
     assert '<circle cx="15.0" cy="20.0"' in show(large, landmarks=True)
     assert "<circle" not in show(large)
