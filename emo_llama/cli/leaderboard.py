@@ -11,7 +11,7 @@ from emo_llama.evaluation.leaderboard import TITLES, as_markdown, as_text, read_
 EXAMPLES = """examples:
   emo-llama leaderboard
   emo-llama leaderboard mine.json --format markdown
-  emo-llama eval --data built/ferplus --format json > mine.json
+  emo-llama leaderboard mine.json theirs.json --data ferplus
 """
 
 
