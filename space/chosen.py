@@ -10,7 +10,7 @@ from emo_llama.records import Face
 __all__ = ["Chosen"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # two looks at one face are two choices
 class Chosen:
     """One face of a picture, or one clip; nothing at first.
 
