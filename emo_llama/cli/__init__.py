@@ -17,6 +17,7 @@ from emo_llama.errors import EmoLlamaError
 
 VERBS = {
     "predict": ("emo_llama.cli.predict", "name the expressions in images, videos and folders"),
+    "chat": ("emo_llama.cli.chat", "talk about one image or clip"),
     "data": ("emo_llama.cli.data", "list the data sets, or build instruction data from one"),
     "train": ("emo_llama.cli.train", "train a model from a YAML recipe"),
     "ablate": ("emo_llama.cli.ablate", "train and score a recipe with its parts switched off"),

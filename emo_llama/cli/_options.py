@@ -1,10 +1,14 @@
 """Options that several verbs have, each defined once; a verb picks those that it takes."""
 
 import argparse
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 from emo_llama.errors import UsageError
+
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 SHARED: dict[str, dict[str, Any]] = {
     "--model": {
@@ -12,6 +16,11 @@ SHARED: dict[str, dict[str, Any]] = {
         "help": "folder or Hub repository (default: the embedded model)",
     },
     "--device": {"help": "cpu, cuda, mps (default: cuda where there is one)"},
+    "--faces": {
+        "choices": ("detect", "none"),
+        "default": "detect",
+        "help": "find the faces, or take each whole image for one (default: %(default)s)",
+    },
     "--attributes": {
         "choices": ("off", "predicted"),
         "default": "off",
@@ -95,3 +104,20 @@ def changes(words: list[str]) -> dict[str, Any]:
         if not (name and sign):
             raise UsageError(f"--set {text}: expected FIELD=VALUE, as num_attention_heads=4")
     return found
+
+
+def refuse_address(path: str) -> None:
+    """Refuse what is no file of this machine.
+
+    Args:
+        path (`str`):
+            What was given as a file.
+
+    Raises:
+        UsageError: It is an address.
+    """
+    if ADDRESS.match(path) and not os.path.exists(path):
+        raise UsageError(
+            f"{path}: an address. Files of this machine are read: download it first, and name the "
+            "file."
+        )

@@ -29,6 +29,46 @@ def data(text: str) -> None:
         print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
+def piece(text: str) -> None:
+    """Write a part of a line of the result to stdout.
+
+    Args:
+        text (`str`):
+            What to write; no line end is added.
+    """
+    encoding = sys.stdout.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), end="", flush=True)
+
+
+def is_terminal() -> bool:
+    """Whether somebody types what is read.
+
+    Returns:
+        `bool`: False for a pipe or a file.
+    """
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def ask(prompt: str) -> str | None:
+    """Read the next line of stdin.
+
+    Args:
+        prompt (`str`):
+            What stands before it, on stderr; may be empty.
+
+    Returns:
+        `str`, *optional*: The line without its end; `None` behind the last one.
+    """
+    if sys.stdin is None:
+        return None
+    if prompt:
+        print(prompt, end="", file=sys.stderr, flush=True)
+    line = sys.stdin.readline()
+    if not line and prompt:
+        print(file=sys.stderr)  # behind Ctrl-D
+    return line.rstrip("\r\n") if line else None
+
+
 def message(text: str) -> None:
     """Write a message for the person at the terminal to stderr.
 

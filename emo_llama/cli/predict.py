@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,7 +26,6 @@ EXAMPLES = """examples:
   emo-llama predict photo.jpg --question "What does the mouth show?" --overlay drawn/
 """
 MAX_WORKERS = 256  # each loads the model
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -65,13 +63,7 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-text", action="store_true", help="labels and probabilities only; several times faster"
     )
-    parser.add_argument(
-        "--faces",
-        choices=("detect", "none"),
-        default="detect",
-        help="find the faces, or take each whole image for one (default: %(default)s)",
-    )
-    _options.add(parser, "--model", "--device", "--attributes", "--prior")
+    _options.add(parser, "--faces", "--model", "--device", "--attributes", "--prior")
     parser.add_argument(
         "--abstain-below",
         type=float,
@@ -136,11 +128,7 @@ def _check_values(args: argparse.Namespace) -> None:
     if args.question is not None and args.question != escape(args.question):
         raise UsageError("--question: expected text in UTF-8, got other bytes.")
     for path in args.paths:
-        if ADDRESS.match(path) and not os.path.exists(path):
-            raise UsageError(
-                f"{path}: an address. Files of this machine are read: download it first, and name "
-                "the file."
-            )
+        _options.refuse_address(path)
 
 
 def _find(names: Sequence[str]) -> list[Path]:
