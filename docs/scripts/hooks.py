@@ -29,6 +29,8 @@ NEIGHBOURS = {
     "SECURITY.md": "about/security.md",
     "CONTRIBUTING.md": "about/contributing.md",
     "CHANGELOG.md": "about/changelog.md",
+    "LICENSE": "about/LICENSE.txt",
+    "LICENSES.md": "about/licences.md",
     "README.md": "index.md",
     "examples/build_one_part.py": "examples/build_one_part.py",
 }
@@ -43,7 +45,7 @@ MARKS = {
     "onnx": "needs onnx and onnxscript",
     "serves": "runs until it is interrupted",
 }
-LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
+LINK = re.compile(r"\[([^\]]*)\]\(([^)\s#:]+)((?:#[^)\s]*)?)\)")
 DRAWING = re.compile(r'<img alt="[^"]*" src="[^"]*?images/([\w-]+\.svg)"[^>]*/?>')
 
 
@@ -101,8 +103,9 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
         named = posixpath.normpath(posixpath.join(posixpath.dirname(source), found[2]))
         uri = NEIGHBOURS.get(named) or named.removeprefix("docs/")
         if named not in NEIGHBOURS and not named.startswith("docs/"):
-            return found[0]
-        return found[1] + posixpath.relpath(uri, posixpath.dirname(target) or ".") + found[3]
+            return found[1]  # the site does not have it
+        link = posixpath.relpath(uri, posixpath.dirname(target) or ".") + found[3]
+        return f"[{found[1]}]({link})"
 
     titled = MARK.sub(lambda found: f'```{found[1]} title="{MARKS[found[2]]}"', markdown)
     return LINK.sub(site_link, titled)

@@ -83,8 +83,10 @@ def test_links_to_neighbours_become_links_of_the_site():
     turned = script("hooks", "mkdocs").on_page_markdown(marked, page=Page)
     assert turned == '```sh title="needs the network"\nhf\n```\n'
     Found.src_uri = "about/model-card.md"
-    turned = script("hooks", "mkdocs").on_page_markdown("[a](docs/ablation.md)", page=Page)
-    assert turned == "[a](../ablation.md)"
+    turned = script("hooks", "mkdocs").on_page_markdown(
+        "![a](docs/ablation.png) [b](README.md) [c](tests/conftest.py)", page=Page
+    )
+    assert turned == "![a](../ablation.png) [b](../index.md) c"
 
 
 def test_docstrings_become_markdown():
