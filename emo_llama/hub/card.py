@@ -289,8 +289,8 @@ def _with_interval(report: Mapping[str, Any], key: str) -> str:
     return f"{100 * report[key]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
+_PATH = re.compile(r'^path = "[^"\n]*"(?:  # this folder)?$(?=\npins = )', re.MULTILINE)
 IN_A_FOLDER = {
-    'path = "."  # this folder': 'path = "{repo}"',
     'load_dataset("this folder"': 'load_dataset("{repo}"',
     'load("USER/facial_expression")  # or the path of this folder': 'load("{repo}")',
     "from emo_llama.dataset_builders.stripping import join_pictures": (
@@ -309,7 +309,7 @@ def with_repository(card: str, repo: str) -> str:
 
     Args:
         card (`str`):
-            A card of a folder.
+            A card of a folder, or of another repository.
         repo (`str`):
             The repository, as `team/name`.
 
@@ -320,11 +320,11 @@ def with_repository(card: str, repo: str) -> str:
     ```python
     >>> from emo_llama.hub.card import with_repository
 
-    >>> with_repository('path = "."  # this folder', "team/name")
-    'path = "team/name"'
+    >>> with_repository('load_dataset("this folder", "category")', "team/name")
+    'load_dataset("team/name", "category")'
 
     ```
     """
     for folder, repository in IN_A_FOLDER.items():
         card = card.replace(folder, repository.format(repo=repo))
-    return card
+    return _PATH.sub(f'path = "{repo}"', card)

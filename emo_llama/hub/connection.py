@@ -27,7 +27,7 @@ T = TypeVar("T")
 WAITS = (1.0, 2.0, 4.0, 8.0)
 """Seconds between tries, as the client itself waits."""
 
-TRANSIENT = (408, 429, 500, 502, 503, 504)
+TRANSIENT = (408, 429, 500, 502, 503, 504)  # as the client has it
 LOGIN = "Log in by `hf auth login` with a token that may write, or set HF_TOKEN to one"
 _SIGNED = re.compile(r"\?[^\s'\")]+")
 MAX_REASON = 300  # characters of a message that is not this project's

@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import (
+    HfHubHTTPError,
     HFValidationError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -192,15 +194,7 @@ def _open(api: HfApi, request: Request, tell: Callable[[str], None]) -> Remote:
     info = _info(api, repo, kind.repo_type)
     if info is None:
         _check_new(api, request, user)
-        patiently(
-            lambda: api.create_repo(
-                repo,
-                repo_type=kind.repo_type,
-                private=request.private or None,
-                exist_ok=True,  # made by a try whose answer did not arrive
-                space_sdk="gradio" if kind.repo_type == "space" else None,
-            )
-        )
+        _create(api, request)
         tell(f"made the {'private ' * request.private}{kind.repo_type} repository {repo}")
     else:
         _check_known(request, info)
@@ -255,6 +249,28 @@ def _check_new(api: HfApi, request: Request, user: dict[str, Any]) -> None:
                 f"{request.repo} is a {other} on the Hub, not a {wanted}. Name another repository, "
                 f"or push what belongs into a {other}."
             )
+
+
+def _create(api: HfApi, request: Request) -> None:
+    """Makes the repository; one that is there by now was made by a try that got no answer."""
+    repo, repo_type = request.repo, KINDS[request.kind].repo_type
+    try:
+        patiently(
+            lambda: api.create_repo(
+                repo,
+                repo_type=repo_type,
+                private=request.private or None,
+                space_sdk="gradio" if repo_type == "space" else None,
+            )
+        )
+    except HfHubHTTPError as error:
+        if error.response.status_code != HTTPStatus.CONFLICT:
+            raise
+        if _info(api, repo, repo_type) is None:
+            raise UsageError(
+                f"{repo}: the name is taken, by a {repo_type} that you may not see or that the Hub "
+                "keeps. Name another repository."
+            ) from None
 
 
 def _check_known(request: Request, info: Any) -> None:

@@ -130,3 +130,5 @@ def test_an_exported_folder_carries_its_report_and_its_own_card(tmp_path):
     assert (out / "README.md").read_text(encoding="utf-8") == CARD
     shared = with_repository(CARD, "team/name")
     assert 'path = "team/name"' in shared and "# this folder" not in shared
+    again = with_repository(shared, "others/copy")
+    assert 'path = "others/copy"' in again and "team/name" not in again

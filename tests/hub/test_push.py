@@ -120,6 +120,13 @@ def test_a_name_that_is_taken(hub, push, repo, name):
     assert hub.files(repo) == {name: content}
 
 
+def test_a_name_that_the_hub_keeps(hub, push, repo):
+    """There is something of that name that nobody may see."""
+    hub.proxy.once("POST", "/repos/create", lambda passing: passing.answer(409, [], b"{}") or True)
+    with pytest.raises(UsageError, match="the name is taken, by a model that you may not see"):
+        push()
+
+
 def test_a_repository_that_was_made_by_hand_is_filled(hub, push, repo):
     hub.api.create_repo(repo)
     push()
