@@ -128,6 +128,21 @@ def test_a_folder_that_is_not_installed_is_told(monkeypatch, capsys):
     assert "pip install emo-llama" in capsys.readouterr().out
 
 
+def test_without_packaging_it_still_answers(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "packaging.requirements", None)
+    assert main(["doctor"]) == 1
+    assert "packaging" in capsys.readouterr().out
+
+
+def test_an_extra_that_this_python_cannot_have_is_absent(examined, monkeypatch):
+    line = 'mediapipe==0.10.14; python_version < "3" and extra == "faces"'
+    monkeypatch.setattr(doctor.metadata, "requires", lambda _: ["numpy>=2", line])
+    checks = examined()
+    assert checks["faces faces"].state == "absent"
+    assert "nothing of it is made for Python 3" in checks["faces faces"].found
+    assert checks["base numpy"].state == "ok"
+
+
 @pytest.mark.parametrize(
     ("name", "module"),
     [("pillow", "PIL"), ("scikit-image", "skimage"), ("pyyaml", "yaml"), ("torch", "torch")],
