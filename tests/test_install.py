@@ -30,6 +30,9 @@ SETTINGS = ("setup.py", "setup.cfg", "pyproject.toml", "MANIFEST.in", "constrain
 SOURCES = (*FOLDERS, *PAPERS, *SETTINGS)
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_{}(sys.argv[1])"
 LINK = re.compile(r"\]\(([^)]*)\)")
+# What belongs to this environment, not to that of a user. Without bytecode, which is written at the
+# first import, every command would compile all that it imports.
+ELSEWHERE = ("PYTHONPATH", "PIP_CONSTRAINT", "PYTHONDONTWRITEBYTECODE")
 MAX_WHEEL = 30_000_000
 """Bytes; the shipped model is most of it."""
 
@@ -92,7 +95,7 @@ def test_every_dependency_has_both_bounds(requirement: str) -> None:
 
 def alone(home: Path) -> dict[str, str]:
     """The environment of somebody who has nothing but what is installed."""
-    kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PIP_CONSTRAINT")}
+    kept = {k: v for k, v in os.environ.items() if k not in ELSEWHERE}
     return kept | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(home / "home")}
 
 
