@@ -69,6 +69,8 @@ class Kind:
 
     def owns(self, path: str, name: str) -> bool:
         """Whether a file of a repository is this project's."""
+        if path.count("/") > 1 or ".." in path.split("/"):  # a star would take them
+            return False
         return any(fnmatch(path, pattern.format(name=name)) for pattern in self.owned)
 
 

@@ -298,6 +298,30 @@ def test_the_command_pushes_a_model_and_names_the_revision(hub, repo, tiny_folde
     assert "hf_tester" not in captured.out + captured.err
 
 
+@pytest.mark.parametrize(
+    ("spoil", "status", "message"),
+    [
+        (lambda hub, patch: patch.setenv("HF_TOKEN", "hf_wrong"), 2, "does not know this token"),
+        (lambda hub, patch: hub.proxy.rules.append(lambda p: p.cut()), 1, "cannot be reached"),
+        (
+            lambda hub, patch: hub.faults(fail_next=[["/repos/create", 503]] * 9),
+            1,
+            "answered 503 to every try",
+        ),
+    ],
+    ids=["token", "network", "server"],
+)
+def test_the_command_says_what_to_do_and_fails(
+    hub, repo, monkeypatch, capsys, spoil, status, message
+):
+    spoil(hub, monkeypatch)
+    assert main(["push", "metric", repo.replace("-", "_")]) == status
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err and "Traceback" not in captured.err
+    assert not (hub.root / "spaces" / repo.replace("-", "_")).exists()
+
+
 def test_a_changed_data_set_leaves_no_old_shard(hub, repo, ferplus_build):
     words = ["push", "dataset", repo, "--data", str(ferplus_build[0])]
     assert main(words) == 0

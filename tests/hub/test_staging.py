@@ -124,6 +124,19 @@ def test_a_data_set_that_is_not_whole(built, tmp_path, spoil, error, message):
         stage_dataset(tmp_path, "team/name", built)
 
 
+@pytest.mark.parametrize("path", ["../secret.parquet", "category/../../secret.parquet", "/etc/x"])
+def test_a_report_cannot_name_files_elsewhere(own_build, tmp_path, path):
+    built = shutil.copytree(own_build, tmp_path / "deep" / "built")
+    secret = b"not of this folder"
+    (tmp_path / "secret.parquet").write_bytes(secret)
+    (tmp_path / "deep" / "secret.parquet").write_bytes(secret)
+    report = json.loads((built / "report.json").read_text())
+    report["sha256"][path] = hashlib.sha256(secret).hexdigest()
+    (built / "report.json").write_text(json.dumps(report))
+    with pytest.raises(InputNotFoundError, match="is missing"):
+        stage_dataset(tmp_path / "out", "team/name", built, with_pictures=True)
+
+
 def test_a_model_is_staged_in_the_same_bytes_and_names_its_repository(tiny_folder, tmp_path):
     one = hashed(stage_model(tmp_path / "one", "team/name", str(tiny_folder)))
     two = hashed(stage_model(tmp_path / "two", "team/name", str(tiny_folder)))
