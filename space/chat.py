@@ -90,13 +90,12 @@ class _Chat:
         if chosen.image is None and chosen.video is None:
             return *nothing(), None
         text = chosen.face.text if chosen.face else None
-        turns: Turns = ((conversation_question(), text),) if text else ()
+        turns: Turns = ((first_question(chosen), text),) if text else ()
         return chosen_panel(chosen), chosen, turns, messages(turns), None
 
     def open(self, about: Chosen, panel: str) -> Iterator[tuple[Any, ...]]:
         """Say how a face or clip looks, as the first turn."""
-        question = conversation_question("video" if about.video else "image")
-        for turns, shown in self.turn(question, about, ()):
+        for turns, shown in self.turn(first_question(about), about, ()):
             yield panel, about, turns, shown
 
     def talk(self, question: str, about: Chosen, turns: Turns) -> Iterator[tuple[Any, ...]]:
@@ -209,6 +208,18 @@ def messages(turns: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     ]
 
 
+def first_question(about: Chosen) -> str:
+    """What a conversation begins with.
+
+    Args:
+        about ([`Chosen`]): A face or a clip.
+
+    Returns:
+        `str`: The question.
+    """
+    return conversation_question("video" if about.video else "image")
+
+
 def nothing() -> tuple[Any, ...]:
     """What the tab shows and knows at first.
 
@@ -310,7 +321,9 @@ def build_chat(recognizer: EmotionRecognizer, chosen: gr.State) -> None:
     ]
     chosen.change(tab.take, chosen, [*shown, faces], **private)
     chat.clear(lambda: (), None, turns, **private)
-    stop.click(None, cancels=running, **private)
+    for event in running:  # whoever stops gets this as well: what was said until then
+        event.failure(messages, turns, chat, queue=False, **private)
+    stop.click(None, cancels=running, queue=False, api_visibility="private")
     with gr.Row(visible=False):
         face, history = gr.Number(0, label="Face"), gr.JSON(None, label="History")
         words = gr.Textbox(label="Question")

@@ -22,7 +22,7 @@ class Chosen:
         detection ([`~emo_llama.faces.Detection`], *optional*):
             The face in it; without, the whole picture is the face.
         face ([`~emo_llama.records.Face`], *optional*):
-            What was recognised in that face.
+            What was recognised in that face; in a clip in the person that is seen most.
         video (`str`, *optional*):
             The path of the clip, in place of a picture.
     """
@@ -31,3 +31,7 @@ class Chosen:
     detection: Detection | None = None
     face: Face | None = None
     video: str | None = None
+
+    def __hash__(self) -> int:
+        """By it gradio tells whether something else was chosen."""
+        return hash((id(self.image), id(self.face), self.video))

@@ -20,7 +20,7 @@ __all__ = ["build_clip"]
 
 EMPTY = "The timeline appears here. Upload a clip, record one, or choose an example."
 MISSING = "There is no clip yet. Upload one, record one with the camera, or choose an example."
-CANCELLED = "Cancelled. Press Recognize to begin again."
+STOPPED = "Stopped. Press Recognize to begin again, or choose another clip."
 
 
 def watch(
@@ -75,6 +75,8 @@ class _Clip:
 
     def recognize(self, path: str | None, threshold: float) -> Iterator[tuple[Any, ...]]:
         """Show how far it is, then the timeline, and its faces as they are cut out."""
+        if path is None:
+            raise gr.Error(MISSING)
         yield progress_text("Opening the clip"), None, None, Chosen()
         watched = yield from watch(self.recognizer, path, _progress)
         faces: list[tuple[int, float, str]] = []
@@ -82,7 +84,9 @@ class _Clip:
             faces.append(face)
             yield progress_text("Cutting out the faces"), None, None, Chosen()
         known = (watched, tuple(faces))
-        yield *self.show(known, threshold), known, Chosen(video=path)
+        people = watched.result.faces
+        person = max(people, key=lambda face: len(face.frames or ()), default=None)
+        yield *self.show(known, threshold), known, Chosen(video=path, face=person)
 
     def show(
         self, known: tuple[Watched, Any] | None, threshold: float
@@ -147,7 +151,9 @@ def build_clip(recognizer: EmotionRecognizer, chosen: gr.State) -> None:
         run.click(on_gpu(tab.recognize), given, outputs, **private),
     ]
     threshold.release(tab.show, [known, threshold], [result, record], **private)
-    cancel.click(lambda: hint(CANCELLED), None, result, cancels=running, queue=False, **private)
+    for event in running:  # whoever cancels gets this as well
+        event.failure(lambda: hint(STOPPED), None, result, queue=False, **private)
+    cancel.click(None, cancels=running, queue=False, api_visibility="private")
     gr.Button(visible=False).click(on_gpu(tab.answer), given, record, api_name="clip")
 
 

@@ -208,6 +208,7 @@ def timeline_view(text: str) -> gr.HTML:
     return gr.HTML(
         hint(text),
         elem_id="clip-result",
+        elem_classes="face-place",
         js_on_load=SCRIPT,
         apply_default_css=False,
         min_height=120,

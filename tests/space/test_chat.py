@@ -23,6 +23,7 @@ from emo_llama.prompts import conversation_question
 from emo_llama.records import Face
 from emo_llama.space.chat import MOST_TURNS, _Chat, checked_turns, messages
 from emo_llama.space.chosen import Chosen
+from emo_llama.space.clip import _Clip
 from emo_llama.testing import tiny_model, tiny_processor
 
 PORTRAIT = EMBEDDED_MODEL.parent / "portrait.jpg"
@@ -102,6 +103,14 @@ def test_a_clip_is_talked_about(two, asked: list, tmp_path: Path) -> None:
     assert turns[0][1] == two.ask(path, conversation_question("video"))
 
 
+def test_a_clip_that_was_looked_at_brings_what_was_said(two, tmp_path: Path) -> None:
+    path = str(tmp_path / "clip.mp4")
+    write_clip(Path(path), "happiness", 1, num_frames=4)
+    *_, (_, _, _, chosen) = _Clip(two).recognize(path, 0.5)
+    _, _, turns, _, _ = _Chat(two).take(chosen)
+    assert turns == ((conversation_question("video"), two(path).faces[0].text),)
+
+
 def test_a_chosen_face_brings_what_was_said_of_it(two) -> None:
     image = Image.new("RGB", (40, 40))
     found = TwoFaces().detect(image)[1]
@@ -109,6 +118,7 @@ def test_a_chosen_face_brings_what_was_said_of_it(two) -> None:
     panel, about, turns, shown, faces = _Chat(two).take(Chosen(image, found, face))
     assert about.detection is found and turns == ((FIRST, "The person looks angry."),)
     assert "anger 100%" in panel and shown == messages(turns) and faces is None
+    assert hash(Chosen(image, found, face)) == hash(about) != hash(Chosen(image, found))
     panel, about, turns, shown, _ = _Chat(two).take(Chosen())
     assert "Nothing is talked about yet" in panel and (turns, shown) == ((), [])
 
