@@ -2,7 +2,7 @@
 # make test    every test but the slow ones            make quality  check format, lint and types
 # make test-all        the slow ones as well           make install  the package and its test extras
 # make tiny DATA=DIR   train the embedded model        make docs     the documentation as a site
-# make dist    source archive and wheel           make clean    remove what these have made
+# make dist    source archive and wheel                make clean    remove what these have made
 
 VENV ?= .venv
 # The first Python that will do: >= 3.11, and before 3.13 where there is one, since mediapipe has no

@@ -88,9 +88,15 @@ def process(command: str) -> list[str]:
 
 
 def run(command: str, folder: Path) -> subprocess.CompletedProcess:
-    """Runs one command in a process of its own."""
-    words = process(command)
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=600)
+    """Runs one command in a process of its own; there is nobody who types."""
+    return subprocess.run(
+        process(command),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
 
 
 def serve(command: str, folder: Path) -> subprocess.CompletedProcess:

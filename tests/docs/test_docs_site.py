@@ -94,5 +94,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
     assert outside(site) == []
     raw = [path.name for path in site.rglob("*.html") if "```" in path.read_text(encoding="utf-8")]
     assert raw == []  # a block that was not recognised as one
+    recognizer = (site / "api" / "recognizer.html").read_text(encoding="utf-8")
+    assert 'EmotionRecognizer.ask"' in recognizer and 'Recognizer.__call__"' in recognizer
     pages = {str(path.relative_to(site)) for path in site.rglob("*.html")}
     assert pages >= {"index.html", "cli/index.html", *(f"cli/{verb}.html" for verb in VERBS)}
