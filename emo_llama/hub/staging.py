@@ -69,9 +69,10 @@ class Kind:
 
     def owns(self, path: str, name: str) -> bool:
         """Whether a file of a repository is this project's."""
-        if path.count("/") > 1 or ".." in path.split("/"):  # a star would take them
-            return False
-        return any(fnmatch(path, pattern.format(name=name)) for pattern in self.owned)
+        patterns = [pattern.format(name=name) for pattern in self.owned]
+        return ".." not in path.split("/") and any(
+            fnmatch(path, pattern) and path.count("/") == pattern.count("/") for pattern in patterns
+        )
 
 
 KINDS: Mapping[str, Kind] = {
@@ -79,12 +80,16 @@ KINDS: Mapping[str, Kind] = {
         "model",
         (
             README,
-            "*.safetensors",
+            "model*.safetensors",
             "model.safetensors.index.json",
             "*config.json",
             "validation.json",
             "chat_template.jinja",
-            "*tokenizer*",
+            "*token*.json",
+            "tokenizer.model",
+            "vocab.*",
+            "merges.txt",
+            "qformer_tokenizer/*",
             "*_emo_llama.py",
             "*_facexformer.py",
             "modeling_*.py",

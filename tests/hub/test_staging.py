@@ -14,7 +14,7 @@ from emo_llama.dataset_builders.build import build_folder
 from emo_llama.dataset_builders.folder import Folder
 from emo_llama.dataset_builders.stripping import strip_pictures
 from emo_llama.errors import DataFormatError, InputNotFoundError, ModelNotFoundError, UsageError
-from emo_llama.hub.staging import hashed, stage_dataset, stage_model
+from emo_llama.hub.staging import KINDS, hashed, stage_dataset, stage_model
 
 PNG = b"\x89PNG"
 
@@ -178,3 +178,13 @@ def test_a_dry_run_prints_files_checksums_and_card_and_needs_no_network(built, c
     assert card.startswith("---\n") and "# Instruction data from ferplus" in card
     assert "nothing was sent" in captured.err
     assert "hf_never_shown" not in captured.out + captured.err
+
+
+def test_what_a_user_has_put_into_a_repository_is_not_ours(tiny_folder, tmp_path):
+    owns = KINDS["model"].owns
+    sent = hashed(stage_model(tmp_path, "team/name", str(tiny_folder)))
+    assert [path for path in sent if not owns(path, "name")] == []
+    assert owns("model-00001-of-00002.safetensors", "name")
+    for path in ("LICENSE", "onnx/config.json", "adapter_model.safetensors", "my/modeling_own.py"):
+        assert not owns(path, "name")
+    assert not KINDS["dataset"].owns("category/old/x.parquet", "name")
