@@ -94,8 +94,6 @@ class Photo:
         self, path: str | None, faces: str, threshold: float, landmarks: bool, beside: bool
     ) -> Iterator[tuple[Any, ...]]:
         """Show the faces of a picture as they become known."""
-        if path is None:
-            raise gr.Error(MISSING)
         yield progress_text("Looking for faces"), None, None, Chosen()
         for seen in look(self.models[faces], path):
             done, total = len(seen.faces), len(seen.found)
@@ -115,12 +113,9 @@ class Photo:
         yield from self.recognize(path, *settings)
 
     def set_beside(
-        self, seen: Seen | None, threshold: float, landmarks: bool, beside: bool
-    ) -> Iterator[tuple[str, Seen | None]]:
+        self, seen: Seen, threshold: float, landmarks: bool, beside: bool
+    ) -> Iterator[tuple[str, Seen]]:
         """Show the faces once more, where wanted beside what is seen without the mining."""
-        if seen is None:
-            yield hint(EMPTY), None
-            return
         yield _drawn(seen, threshold, landmarks, beside), seen
         if not beside or self.plain is None:
             return
@@ -175,22 +170,22 @@ def build_photo(recognizer: EmotionRecognizer, chosen: gr.State) -> None:
     given, outputs = [picture, faces, *settings], [result, record, seen, chosen]
     private: dict[str, Any] = {"api_visibility": "private", "show_progress": "minimal"}
     private["show_progress_on"] = result
-    running = [
-        picture.change(on_gpu(tab.follow), given, outputs, **private),
-        run.click(on_gpu(tab.recognize), given, outputs, **private),
-        beside.change(on_gpu(tab.set_beside), [seen, *settings], [result, seen], **private),
-    ]
-    gr.on(
-        [threshold.change, landmarks.change],
-        redrawn,
-        [seen, *settings],
-        [result, record],
+    # One event for all of them: of two runs at a time, the older picture could be shown last.
+    running = gr.on(
+        [picture.change, faces.change, beside.change, run.click],
+        on_gpu(tab.follow),
+        given,
+        outputs,
+        trigger_mode="always_last",
         **private,
     )
+    shown: tuple[Any, ...] = (redrawn, [seen, *settings], [result, record])
+    for event in (threshold.change, landmarks.change, running.success):  # both may change meanwhile
+        event(*shown, **private)
+    running.failure(lambda: hint(STOPPED), None, result, queue=False, **private)  # or cancelled
+    run.click(_checked, picture, None, api_visibility="private")
+    cancel.click(None, cancels=[running], queue=False, api_visibility="private")
     result.select(tab.clicked, seen, chosen, **private)
-    for event in running:  # whoever cancels gets this as well
-        event.failure(lambda: hint(STOPPED), None, result, queue=False, **private)
-    cancel.click(None, cancels=running, queue=False, api_visibility="private")
     asked = gr.Textbox("", visible=False, label="Question")
     gr.Button(visible=False).click(
         on_gpu(tab.answer), [picture, faces, asked, threshold], record, api_name="photo"
@@ -254,6 +249,12 @@ def _settings(can_mine: bool) -> tuple[Any, ...]:
     return faces, threshold, landmarks, beside
 
 
+def _checked(path: str | None) -> None:
+    """Say what to do where there is nothing to recognise."""
+    if path is None:
+        raise gr.Error(MISSING)
+
+
 def _drawn(seen: Seen, threshold: float, landmarks: bool, beside: bool = False) -> str:
     """The picture and its cards as HTML."""
     judged = seen.judged(threshold)
@@ -276,8 +277,8 @@ def redrawn(
     Returns:
         `tuple[str, dict[str, Any] | None]`: HTML, and the record.
     """
-    if seen is None:
-        return hint(EMPTY), None
+    if seen is None:  # the model is at work, or there is no picture
+        return gr.skip()
     return _drawn(seen, threshold, landmarks, beside), seen.judged(threshold).record()
 
 

@@ -58,7 +58,6 @@ def view(elem_id: str, text: str) -> gr.HTML:
     return gr.HTML(
         hint(text),
         elem_id=elem_id,
-        elem_classes="face-place",
         js_on_load=SCRIPT,
         apply_default_css=False,
         min_height=120,
