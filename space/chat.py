@@ -1,7 +1,6 @@
 """The tab of a conversation about one face or one clip: chosen here, or in the tabs before it.
 
-What is said so far lives in the session of one visitor; the page gets it as plain text, which it
-shows as such.
+What is said so far lives in the session of one visitor; the page shows it as plain text.
 """
 
 from collections.abc import Iterator, Sequence
@@ -202,7 +201,7 @@ def messages(turns: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
     """
     roles = ("user", "assistant")
     return [
-        {"role": role, "content": text}
+        {"role": role, "content": escape(text, quote=False)}  # gradio takes it for HTML
         for turn in turns
         for role, text in zip(roles, turn, strict=True)
     ]
@@ -244,7 +243,7 @@ def chosen_panel(chosen: Chosen) -> str:
     said = "You talk about this face"
     if chosen.face:
         face = chosen.face
-        said += f", which looks {verdict(face.label, face.confidence, face.abstained)}"
+        said += f": {verdict(face.label, face.confidence, face.abstained)}"
     return _panel([(_cut(chosen.image, chosen.detection), "The face", True)], f"{said}.")
 
 

@@ -1,5 +1,6 @@
 """The real Space in a headless browser; `python tests/space/browser.py DIR` takes its pictures."""
 
+import io
 import os
 import re
 import shutil
@@ -31,6 +32,7 @@ START_SECONDS = 240
 WAIT_SECONDS = 45
 TABS = ("Photo", "Clip", "Chat", "Compare", "About")
 DESKTOP, PHONE = (1280, 900), (390, 844)
+MAX_HEIGHT = 1500  # of a screenshot
 
 
 @contextmanager
@@ -89,7 +91,7 @@ def opened(
 
 def choose_tab(page: Page, name: str) -> Locator:
     """Open a tab; on a phone it may be in the menu of those that do not fit."""
-    tab = page.get_by_role("tab", name=name, exact=True)
+    tab = page.locator(f"#{name.lower()}-button")
     if not tab.is_visible():
         page.locator(".overflow-menu > button").click()
         tab = page.locator(".overflow-dropdown button", has_text=name)
@@ -117,3 +119,97 @@ def write_clip(path: Path, seconds: float = 2.0, rate: int = 10, side: int = 320
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def _photo(page: Page) -> None:
+    """The portrait with its landmarks."""
+    send(page, "photo-input", PORTRAIT)
+    page.locator("#photo-result .face-card").wait_for()
+    page.get_by_label("Show landmarks").check()
+    page.locator("#photo-result .face-dots circle").first.wait_for(state="attached")
+
+
+def _clip(page: Page) -> None:
+    """One of the clips to try."""
+    page.locator("#clip-examples button").last.click()
+    page.locator("#clip-result .clip-person").first.wait_for()
+
+
+def talk_about_the_portrait(page: Page) -> Locator:
+    """Go from a face in the tab Photo to a conversation about it."""
+    choose_tab(page, "Photo")
+    send(page, "photo-input", PORTRAIT)
+    page.get_by_role("button", name="Talk about face 1").click()
+    said = page.locator("#chat-said [data-testid=bot]")
+    said.filter(has_text="happy").first.wait_for()
+    return said
+
+
+def ask(page: Page, question: str) -> None:
+    """Type a question and send it."""
+    page.locator("#chat-question textarea").fill(question)
+    page.locator("#chat-question textarea").press("Enter")
+
+
+def _chat(page: Page) -> None:
+    """Two questions about the face of the portrait."""
+    said = talk_about_the_portrait(page)
+    for number, question in enumerate(("What do the eyes show?", "How clear is it?"), start=2):
+        ask(page, question)
+        said.nth(number - 1).filter(has_text=".").wait_for()
+        time.sleep(3)  # until nothing more is written
+
+
+def _compare(page: Page) -> None:
+    """Six drawn faces with and without the Face Info Mining."""
+    page.locator("#compare-examples button").last.click()
+    page.locator("#compare-input img").first.wait_for()
+    page.locator("#compare-run").click()
+    page.locator("#compare .face-card").nth(11).wait_for()
+
+
+def _palette(picture: Image.Image) -> Image.Image:
+    """The commonest colours as they are, which are those of the page, and the range of the rest."""
+    counts = sorted(picture.getcolors(picture.width * picture.height), reverse=True)
+    page = [channel for _, colour in counts[:96] for channel in colour]
+    rest = picture.quantize(160, method=Image.Quantize.MAXCOVERAGE).getpalette()
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(page + rest)
+    return palette
+
+
+def save_picture(content: bytes, path: Path, largest: int = 145_000) -> None:
+    """Write a screenshot as a PNG of few colours, so that it stays small."""
+    picture = Image.open(io.BytesIO(content)).convert("RGB")
+    for width in (1000, 900, 800, 700, 600):
+        small = picture
+        if picture.width > width:
+            small = picture.resize((width, round(picture.height * width / picture.width)))
+        few = small.quantize(palette=_palette(small), dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
+        if path.stat().st_size <= largest:
+            return
+
+
+def take_pictures(folder: Path) -> None:
+    """Every tab at work: light, dark and on a phone."""
+    steps = {"Photo": _photo, "Clip": _clip, "Chat": _chat, "Compare": _compare, "About": None}
+    looks = {"": (DESKTOP, False), "-dark": (DESKTOP, True), "-phone": (PHONE, False)}
+    folder.mkdir(parents=True, exist_ok=True)
+    with served() as address, browser() as chromium:
+        for end, (size, dark) in looks.items():
+            for name, step in steps.items():
+                with opened(chromium, address, size, dark) as page:
+                    choose_tab(page, name)
+                    if step is not None:
+                        step(page)
+                    time.sleep(1)  # what fades in
+                    height = page.evaluate("document.documentElement.scrollHeight")
+                    page.mouse.move(0, 0)
+                    part = {"x": 0, "y": 0, "width": size[0], "height": min(height, MAX_HEIGHT)}
+                    content = page.screenshot(full_page=True, clip=part)
+                save_picture(content, folder / f"space-{name.lower()}{end}.png")
+
+
+if __name__ == "__main__":
+    take_pictures(Path(sys.argv[1]))

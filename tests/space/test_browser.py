@@ -11,7 +11,16 @@ pytest.importorskip("gradio", reason="gradio is not installed: the extra `space`
 pytest.importorskip("playwright", reason="playwright is not installed: the extra `dev`")
 
 import browser
-from browser import PORTRAIT, TABS, choose_tab, opened, send, write_clip
+from browser import (
+    PORTRAIT,
+    TABS,
+    ask,
+    choose_tab,
+    opened,
+    send,
+    talk_about_the_portrait,
+    write_clip,
+)
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
@@ -159,6 +168,40 @@ def test_cancel_stops_the_work(page: Page, tmp_path: Path) -> None:
     expect(panel.locator("#clip-result")).to_contain_text("Cancelled. Press Recognize")
     time.sleep(2)  # nothing comes after it
     expect(panel.locator("#clip-result")).to_contain_text("Cancelled. Press Recognize")
+
+
+# --- chat
+
+
+def test_a_face_is_talked_about_in_several_turns(page: Page) -> None:
+    said = talk_about_the_portrait(page)
+    expect(page.locator("#chat-about")).to_contain_text("You talk about this face")
+    ask(page, "What do the eyes show?")
+    expect(said.nth(1)).to_contain_text("eyes")
+    page.locator("#chat-examples button").first.click()
+    expect(said).to_have_count(3)
+    expect(said.nth(2)).to_contain_text(".")
+
+
+def test_a_clip_is_talked_about(page: Page, tmp_path: Path) -> None:
+    panel = choose_tab(page, "Chat")
+    panel.get_by_role("tab", name="Clip").click()
+    send(page, "chat-clip", write_clip(tmp_path / "clip.mp4"))
+    expect(page.locator("#chat-about")).to_contain_text("You talk about this clip")
+    expect(page.locator("#chat-said [data-testid=bot]").first).to_contain_text("happy")
+
+
+def test_markup_in_a_question_stays_text(page: Page) -> None:
+    talk_about_the_portrait(page)
+    ask(page, "<img src=x onerror=document.title=1> **eyes**?")
+    expect(page.locator("#chat-said [data-testid=user]").last).to_contain_text("<img src=x")
+    assert page.title() == "EMO-LLaMA"
+
+
+def test_a_question_about_nothing_says_what_to_do(page: Page) -> None:
+    choose_tab(page, "Chat")
+    ask(page, "What do the eyes show?")
+    assert "Give a picture or a clip first" in toast(page, "nothing to talk about yet")
 
 
 # --- errors
