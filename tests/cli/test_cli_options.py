@@ -9,8 +9,10 @@ from emo_llama.cli import VERBS, _options, build_parser
 OTHERWISE = {
     ("ablate", "--attributes"),  # an axis of the grid
     ("ablate", "--out"),  # not a folder of one thing
+    ("data build", "--faces"),  # crops what it builds
     ("data build", "--model"),  # the one behind an endpoint
     ("eval", "--data"),  # what was built, and nothing else
+    ("leaderboard", "--data"),  # names of data sets
     ("predict", "--out"),  # a file
     ("push dataset", "--data"),  # what was built, and nothing else
     ("push space", "--model"),  # on the Hub, and nowhere else
