@@ -26,7 +26,7 @@ COLOURS = {
     "fear": "#b07cd8",
     "contempt": "#e69f00",
 }
-OTHER_COLOURS = ("#cc79a7", "#8c564b", "#17becf", "#bcbd22")
+OTHER_COLOURS = ("#cc79a7", "#b0786c", "#17becf", "#bcbd22")
 SHORTEST_SIDE = 360  # smaller pictures are enlarged, or no text would fit
 MAX_ENLARGED = 16_000_000  # pixels; a strip would become gigabytes
 LARGEST_SIDE = 65500  # the most that a JPEG can have

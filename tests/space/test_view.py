@@ -9,9 +9,10 @@ import pytest
 
 pytest.importorskip("gradio", reason="gradio is not installed: the extra `space`")
 
-from PIL import Image
+from PIL import Image, ImageColor
 
 from emo_llama.faces import Detection
+from emo_llama.overlay import COLOURS, OTHER_COLOURS
 from emo_llama.records import Face
 from emo_llama.space.view import SIDE, Seen, hint, progress_text, show
 
@@ -108,3 +109,16 @@ def test_nothing_in_the_page_is_fetched() -> None:
     addresses = [given["src"] for tag, given in Elements(show(seen(face()))).all if "src" in given]
     assert len(addresses) == 2
     assert all(address.startswith("data:image/jpeg;base64,") for address in addresses)
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, as the Web Content Accessibility Guidelines 2.2 define it."""
+    channels = np.array(ImageColor.getrgb(colour)) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("colour", [*COLOURS.values(), *OTHER_COLOURS])
+def test_the_number_of_a_face_can_be_read_on_its_colour(colour: str) -> None:
+    """4.5 to 1 is what the guidelines ask of small text, here dark on the colour of a label."""
+    assert (luminance(colour) + 0.05) / (luminance("#111111") + 0.05) >= 4.5
