@@ -35,3 +35,18 @@ def test_recalls_are_those_of_the_report():
     answer = (ROOT / "docs" / "faq.md").read_text(encoding="utf-8")
     for name in ("sadness", "fear", "disgust"):
         assert f"{100 * REPORT['per_class'][name]['recall']:.1f}%" in answer, name
+
+
+def test_limits_of_the_space_are_those_of_its_code():
+    """Read as text: gradio need not be there."""
+    code = "".join((ROOT / "space" / name).read_text() for name in ("limits.py", "uploads.py"))
+    limits = re.findall(r"^([A-Z_]+) = ([\d_]+)(?: << (\d+))?", code, re.MULTILINE)
+    number = {name: int(value) << int(shift or 0) for name, value, shift in limits}
+    page = " ".join((ROOT / "docs" / "space.md").read_text(encoding="utf-8").split())
+    words = {2: "Two", 5: "five"}
+    assert f"over {number['MAX_UPLOAD_BYTES'] >> 20} MiB" in page
+    assert f"over {number['MAX_PICTURE_PIXELS'] // 10**6} megapixels" in page
+    assert f"over {words[number['MAX_CLIP_SECONDS'] // 60]} minutes" in page
+    assert f"deleted {number['KEEP_SECONDS'] // 60} minutes after" in page
+    assert f"{words[number['AT_ONCE']]} calls of one endpoint" in page
+    assert f"{number['MAX_WAITING']} wait" in page
