@@ -17,7 +17,7 @@ from emo_llama.media import read_image, read_video
 from emo_llama.prompts import FOLLOW_UPS, conversation_question
 from emo_llama.space.chosen import Chosen
 from emo_llama.space.gpu import on_gpu
-from emo_llama.space.view import data_uri, hint, verdict
+from emo_llama.space.view import Seen, data_uri, hint, verdict
 
 __all__ = ["build_chat"]
 
@@ -28,8 +28,6 @@ NOTHING = (
     "There is nothing to talk about yet. Give a picture or a clip first, or choose an example."
 )
 SILENT = "There is no question yet. Type one, or choose one of those below."
-SIDE = 640
-"""Longest side of a picture that is kept in a session, pixels."""
 MOST_FACES = 30
 MOST_TURNS = 100
 
@@ -61,20 +59,17 @@ class _Chat:
             yield *nothing(), None
             return
         image = read_image(path)
-        image.thumbnail((SIDE * 2, SIDE * 2))
-        found = tuple(self.recognizer.find_faces(image)[:MOST_FACES])
-        faces = (image, found)
-        about = Chosen(image, found[0] if found else None)
+        faces = Seen(image, tuple(self.recognizer.find_faces(image)[:MOST_FACES])).reduced()
+        about = Chosen(faces.image, faces.found[0] if faces.found else None)
         yield from ((*step, faces) for step in self.open(about, faces_panel(faces, 0)))
 
-    def choose(
-        self, faces: tuple[Image.Image, tuple[Detection, ...]] | None, event: gr.EventData
-    ) -> Iterator[tuple[Any, ...]]:
+    def choose(self, faces: Seen | None, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
         """Begin to talk about another face; what comes from a browser may be any number."""
         index = event._data.get("index")
-        if faces is None or not isinstance(index, int) or not 0 <= index < len(faces[1]):
+        if faces is None or type(index) is not int or not 0 <= index < len(faces.found):
             raise gr.Error(NOTHING)
-        yield from self.open(Chosen(faces[0], faces[1][index]), faces_panel(faces, index))
+        about = Chosen(faces.image, faces.found[index])
+        yield from self.open(about, faces_panel(faces, index))
 
     def play(self, path: str | None) -> Iterator[tuple[Any, ...]]:
         """Begin to talk about a clip."""
@@ -247,20 +242,20 @@ def chosen_panel(chosen: Chosen) -> str:
     return _panel([(_cut(chosen.image, chosen.detection), "The face", True)], f"{said}.")
 
 
-def faces_panel(faces: tuple[Image.Image, tuple[Detection, ...]], index: int) -> str:
+def faces_panel(faces: Seen, index: int) -> str:
     """The faces of a picture, of which one is talked about.
 
     Args:
-        faces (`tuple[PIL.Image.Image, tuple[Detection, ...]]`): The picture and its faces.
+        faces ([`~space.view.Seen`]): The picture and its faces.
         index (`int`): Which one.
 
     Returns:
         `str`: HTML.
     """
-    image, found = faces
+    image, found = faces.image, faces.found
     if not found:
         said = "No face was found: you talk about the whole picture, as if it were one."
-        return _panel([(image, "The picture", True)], said)
+        return _panel([(image.copy(), "The picture", True)], said)
     crops = [
         (_cut(image, detection), f"Face {place + 1}", place == index)
         for place, detection in enumerate(found)

@@ -62,8 +62,8 @@ def asked(two: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch) -> list[tuple
 def test_a_picture_opens_with_what_its_largest_face_shows(two, asked: list) -> None:
     steps = list(_Chat(two).look(str(PORTRAIT)))
     panel, about, turns, shown, faces = steps[-1]
-    half = faces[0].width / 2
-    assert asked == [(about.image, FIRST, None, (0, 0, half, faces[0].height))]
+    half = faces.image.width / 2
+    assert asked == [(about.image, FIRST, None, (0, 0, half, faces.image.height))]
     assert turns == ((FIRST, two.ask(about.image, FIRST, crop=about.detection.crop)),)
     assert shown == messages(turns)
     assert panel.count('aria-pressed="true"') == 1 == panel.count('aria-pressed="false"')
@@ -75,10 +75,10 @@ def test_another_face_is_another_conversation(two, asked: list) -> None:
     chat = _Chat(two)
     *_, (_, _, _, _, faces) = chat.look(str(PORTRAIT))
     *_, (panel, about, turns, _) = chat.choose(faces, SimpleNamespace(_data={"index": 1}))
-    assert about.detection is faces[1][1] and len(turns) == 1
-    assert asked[-1] == (about.image, FIRST, None, faces[1][1].crop)
+    assert about.detection is faces.found[1] and len(turns) == 1
+    assert asked[-1] == (about.image, FIRST, None, faces.found[1].crop)
     assert 'data-face="1" aria-pressed="true"' in panel
-    for index in (2, -1, "0", None):
+    for index in (2, -1, "0", None, True):
         with pytest.raises(gr.Error, match="nothing to talk about"):
             next(chat.choose(faces, SimpleNamespace(_data={"index": index})))
 
@@ -123,11 +123,20 @@ def test_a_chosen_face_brings_what_was_said_of_it(two) -> None:
     assert "Nothing is talked about yet" in panel and (turns, shown) == ((), [])
 
 
+def test_faces_are_found_before_a_picture_is_reduced(two, tmp_path: Path, monkeypatch) -> None:
+    Image.new("RGB", (2560, 1280)).save(tmp_path / "large.png")
+    sizes, detect = [], two.detector.detect
+    monkeypatch.setattr(two.detector, "detect", lambda i: sizes.append(i.size) or detect(i))
+    *_, (_, about, _, _, faces) = _Chat(two).look(str(tmp_path / "large.png"))
+    assert sizes == [(2560, 1280)] and faces.image.size == (1280, 640)
+    assert about.detection.crop == (0, 0, 640, 640)
+
+
 def test_a_picture_without_a_face_is_said_so(asked: list, two, monkeypatch) -> None:
     monkeypatch.setattr(two.detector, "detect", lambda image: [])
     *_, (panel, about, _, _, _) = _Chat(two).look(str(PORTRAIT))
     assert "No face was found" in panel and about.detection is None
-    assert asked[0][3] is None
+    assert asked[0][3] is None and about.image.size == Image.open(PORTRAIT).size
 
 
 def test_talking_needs_a_face_and_a_question(two) -> None:
