@@ -6,6 +6,7 @@ from pathlib import Path
 from setuptools import setup
 
 README = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
-INTO_THE_REPOSITORY = re.compile(r"!?\[([^\]]*)\]\((?!https://)[^)]*\)")
+LINK = re.compile(r"!?\[([^\]]*)\]\((?!https://)[^)]*\)")
+PICTURE = re.compile(r'<img src="(?!https://)[^>]*>\n*')
 
-setup(long_description=INTO_THE_REPOSITORY.sub(r"\1", README))
+setup(long_description=PICTURE.sub("", LINK.sub(r"\1", README)))

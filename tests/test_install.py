@@ -164,6 +164,7 @@ def test_the_description_is_the_readme_without_links_that_lead_nowhere(built: Pa
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [link for link in LINK.findall(shown) if not link.startswith("https://")] == []
     assert LINK.findall(shown) == [link for link in LINK.findall(readme) if "://" in link]
+    assert "<img" in readme and "<img" not in shown
     assert "## Train your own" in shown and "Description-Content-Type: text/markdown" in shown
 
 
