@@ -165,9 +165,9 @@ def test_cancel_stops_the_work(page: Page, tmp_path: Path) -> None:
     send(page, "clip-input", write_clip(tmp_path / "clip.mp4", seconds=30, rate=25))
     expect(panel.locator("progress")).to_be_visible()
     panel.get_by_role("button", name="Cancel").click()
-    expect(panel.locator("#clip-result")).to_contain_text("Cancelled. Press Recognize")
+    expect(panel.locator("#clip-result")).to_contain_text("Press Recognize to begin again")
     time.sleep(2)  # nothing comes after it
-    expect(panel.locator("#clip-result")).to_contain_text("Cancelled. Press Recognize")
+    expect(panel.locator("#clip-result")).to_contain_text("Press Recognize to begin again")
 
 
 # --- chat
