@@ -154,6 +154,14 @@ class Terminal:
         os.close(far)
         self.shown = ""
 
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.process.kill()  # where a test failed and left it
+        self.process.wait()
+        os.close(self.near)
+
     def wait_for(self, text: str) -> str:
         """What was shown since the last time, up to a text."""
         end = time.monotonic() + 200
@@ -169,15 +177,15 @@ class Terminal:
 
 @pytest.mark.slow
 def test_a_conversation_at_a_terminal() -> None:
-    terminal = Terminal(*COMMAND, PORTRAIT, "--device", "cpu")
-    assert "Ctrl-D ends" in terminal.wait_for("\n")
-    assert "The person looks happy" in terminal.wait_for("> ")
-    terminal.type(f"{EYES}\n")
-    assert "The eyes are narrow." in terminal.wait_for("> ")
-    terminal.type("x" * 4001 + "\n")
-    assert "up to 4,000 characters" in terminal.wait_for("> ")
-    terminal.type("\x04")
-    assert terminal.process.wait(60) == 0
+    with Terminal(*COMMAND, PORTRAIT, "--device", "cpu") as terminal:
+        assert "Ctrl-D ends" in terminal.wait_for("\n")
+        assert "The person looks happy" in terminal.wait_for("> ")
+        terminal.type(f"{EYES}\n")
+        assert "The eyes are narrow." in terminal.wait_for("> ")
+        terminal.type("x" * 4001 + "\n")
+        assert "up to 4,000 characters" in terminal.wait_for("> ")
+        terminal.type("\x04")
+        assert terminal.process.wait(60) == 0
 
 
 SLOWLY = """
@@ -200,10 +208,10 @@ sys.exit(main(sys.argv[1:]))
 def test_ctrl_c_stops_an_answer_and_then_the_conversation(tmp_path: Path) -> None:
     (tmp_path / "slowly.py").write_text(SLOWLY)
     words = ("chat", PORTRAIT, "--device", "cpu")
-    terminal = Terminal(sys.executable, tmp_path / "slowly.py", *words)
-    terminal.wait_for("The person")
-    terminal.type("\x03")
-    assert "." not in terminal.wait_for("> ")  # the first sentence was not finished
-    terminal.type("\x03")
-    terminal.wait_for("interrupted")
-    assert terminal.process.wait(60) == 128 + signal.SIGINT
+    with Terminal(sys.executable, tmp_path / "slowly.py", *words) as terminal:
+        terminal.wait_for("The person")
+        terminal.type("\x03")
+        assert "." not in terminal.wait_for("> ")  # the first sentence was not finished
+        terminal.type("\x03")
+        terminal.wait_for("interrupted")
+        assert terminal.process.wait(60) == 128 + signal.SIGINT
