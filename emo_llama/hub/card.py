@@ -14,6 +14,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from emo_llama.evaluation.report import share_text
 from emo_llama.modeling import EmoLlamaConfig
 
 __all__ = ["CardFacts", "Scores", "model_card", "public_names", "with_repository"]
@@ -149,7 +150,7 @@ class Scores:
     def section(self) -> str:
         """The section of the card, every number from the report."""
         report = self.report
-        values = {key: _with_interval(report, key) for key, *_ in METRICS}
+        values = {key: share_text(report[key], report["intervals"][key]) for key, *_ in METRICS}
         rows = [
             f"| {name} | {100 * entry['recall']:.1f} | {entry['n']:,} |"
             for name, entry in report["per_class"].items()
@@ -282,11 +283,6 @@ def public_names(*sources: str | Path | None) -> tuple[str, ...]:
     """
     names = [str(source) for source in sources if source is not None]
     return tuple(name for name in names if _REPO_ID.fullmatch(name) and not Path(name).exists())
-
-
-def _with_interval(report: Mapping[str, Any], key: str) -> str:
-    low, high = report["intervals"][key]
-    return f"{100 * report[key]:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 _PATH = re.compile(r'^path = "[^"\n]*"(?:  # this folder)?$(?=\npins = )', re.MULTILINE)
