@@ -229,5 +229,6 @@ def test_the_examples_show_something(tmp_path: Path) -> None:
     shipped = EmotionRecognizer.from_pretrained(device="cpu")
     portrait, drawn = write_example_clips(tmp_path).values()
     (person,) = shipped(portrait).faces
-    assert person.label == "happiness" and len({frame.label for frame in person.frames}) > 1
+    happiness = [frame.probabilities["happiness"] for frame in person.frames]
+    assert person.label == "happiness" and min(happiness) < 0.99 < max(happiness)
     assert len(shipped(drawn).faces) == 2
